@@ -1,0 +1,1 @@
+"""The embedded demo chat model and the code that trained it."""

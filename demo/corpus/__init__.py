@@ -1,0 +1,1 @@
+"""Training text: hand-written patterns and the generators that turn them into chats."""
