@@ -1,0 +1,109 @@
+"""Run an ASGI app under uvicorn: the listening socket, TLS, signals, drain.
+
+Life cycle: listen → serve → (SIGTERM) drain → close the listener → let requests finish, for a bounded time → end.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeAlias
+
+import uvicorn
+
+from baton.settings import ServeSettings, SettingsError
+
+log = logging.getLogger(__name__)
+
+AsgiApp: TypeAlias = Callable[..., Any]
+
+BACKLOG = 4096
+GRACE = 30  # seconds that open requests get once the listener is closed
+
+
+def listen(settings: ServeSettings) -> socket.socket:
+    """The bound socket of a process. Raises SettingsError when the address cannot be had."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, proto)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}. Choose another --port or --host, or "
+            "stop the process that holds it."
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket, settings: ServeSettings) -> str:
+    """The base URL at which a listening socket is reached from its own machine."""
+    host = settings.host if ":" not in settings.host else f"[{settings.host}]"
+    return f"{'https' if settings.ssl else 'http'}://{host}:{listener.getsockname()[1]}"
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with signals left to `serve` (its own handling raises the signal again after shutdown)."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def nothing() -> None:
+    """The drain of a process that has nothing to wait for."""
+
+
+async def serve(
+    app: AsgiApp, listener: socket.socket, settings: ServeSettings, drain: Callable[[], Awaitable[None]] = nothing
+) -> None:
+    """Serve until SIGTERM or SIGINT; then `drain`, close the listener and finish. A second signal ends at once."""
+    server = Server(_config(app, settings))
+    stopping = asyncio.Event()
+
+    def on_signal() -> None:
+        if stopping.is_set():
+            server.force_exit = server.should_exit = True
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+
+    async def stop_when_told() -> None:
+        await stopping.wait()
+        log.info("stopping: no new work, open requests finish")
+        await drain()
+        server.should_exit = True
+
+    listener.listen(BACKLOG)
+    log.info("listening on %s", url_of(listener, settings))
+    stopper = asyncio.create_task(stop_when_told())
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        stopper.cancel()
+        await asyncio.gather(stopper, return_exceptions=True)
+    log.info("stopped")
+
+
+def _config(app: AsgiApp, settings: ServeSettings) -> uvicorn.Config:
+    if settings.ssl and not (settings.ssl_keyfile and settings.ssl_certfile):
+        raise SettingsError("--ssl needs SSL_KEYFILE and SSL_CERTFILE in the environment: the paths of two PEM files")
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="websockets-sansio",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=GRACE,
+        ssl_keyfile=settings.ssl_keyfile if settings.ssl else None,
+        ssl_certfile=settings.ssl_certfile if settings.ssl else None,
+    )
