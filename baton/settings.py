@@ -41,7 +41,7 @@ def setting(
         "flags": tuple(flags),
         "secret": secret,
     }
-    declared: T = dataclasses.field(default=default, metadata=metadata)
+    declared: T = dataclasses.field(default=default, metadata=metadata, repr=not secret)
     return declared
 
 

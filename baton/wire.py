@@ -82,7 +82,7 @@ class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True):
 
     hello: Hello
     status: Status
-    others: Count = 0  # in flight from API servers other than the reader of this message
+    others: Count = 0  # in flight from API servers other than the one that reads this
     silent: bool = False
 
 
@@ -90,18 +90,15 @@ class Snapshot(Message, frozen=True, omit_defaults=True):
     """The whole registry. A new `epoch` means a new controller, whose picture may not be whole yet."""
 
     epoch: str
-    version: int
     workers: list[WorkerView]
     known_models: list[str]  # models that have, or lately had, a worker
 
 
 class Changed(Message, frozen=True, omit_defaults=True):
-    version: int
     worker: WorkerView
 
 
 class Gone(Message, frozen=True, omit_defaults=True):
-    version: int
     address: str
 
 

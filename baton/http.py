@@ -1,0 +1,100 @@
+"""What every FastAPI app of Baton has: OpenAI-shaped errors, the cluster token at the door, bounded JSON bodies."""
+
+import logging
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from baton.auth import ClusterToken
+from baton.errors import (
+    BatonError,
+    BodyTooLargeError,
+    InternalError,
+    InvalidApiKeyError,
+    InvalidJsonError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    RouteNotFoundError,
+    UnsupportedMediaTypeError,
+)
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def answer(error: BatonError) -> Response:
+    """The response that tells a client of an error."""
+    return Response(error.body(), error.status, error.headers())
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Give every failure of an app OpenAI's body: our own errors, unknown routes and methods, and bugs."""
+
+    async def ours(_: Request, error: Exception) -> Response:
+        return answer(error) if isinstance(error, BatonError) else answer(InternalError("internal error"))
+
+    async def routing(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        method, path = request.method, request.scope["path"]
+        if status == MethodNotAllowedError.status:
+            return answer(MethodNotAllowedError(f"{method} is not allowed on {path}"))
+        return answer(RouteNotFoundError(f"there is no route {method} {path}"))
+
+    async def bug(request: Request, error: Exception) -> Response:
+        log.error("bug in %s %s", request.method, request.scope["path"], exc_info=error)
+        return answer(InternalError("The server failed on this request; its log has the details."))
+
+    app.add_exception_handler(BatonError, ours)
+    app.add_exception_handler(HTTPException, routing)
+    app.add_exception_handler(Exception, bug)
+
+
+class ClusterDoor:
+    """ASGI middleware: only holders of the cluster token pass, except on the paths left open.
+
+    It decides on the path of the request itself, never on a URL that the Host header had a part in.
+    """
+
+    def __init__(self, app: ASGIApp, token: ClusterToken, open_paths: Iterable[str]) -> None:
+        self._app = app
+        self._token = token
+        self._open = frozenset(open_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] in self._open or self._known(scope):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            error = InvalidApiKeyError("this route needs the cluster token: send `Authorization: Bearer <token>`")
+            await answer(error)(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": "wrong or missing cluster token"})
+
+    def _known(self, scope: Scope) -> bool:
+        return self._token.admits(HTTPConnection(scope).headers.get("authorization"))
+
+
+async def read_json(request: Request, shape: type[T], limit: int = 1 << 20) -> T:
+    """A request's JSON body as `shape`, of at most `limit` bytes.
+
+    Raises UnsupportedMediaTypeError (a page in a browser can post other types across origins), BodyTooLargeError,
+    InvalidJsonError, InvalidRequestError.
+    """
+    if request.headers.get("content-type", "application/json").partition(";")[0].strip() != "application/json":
+        raise UnsupportedMediaTypeError("send JSON, with the header `content-type: application/json`")
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limit:
+            raise BodyTooLargeError(f"the body is larger than the {limit} bytes that this route takes")
+    try:
+        return msgspec.json.decode(bytes(body), type=shape)
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidJsonError(f"the body is not JSON: {error}") from error

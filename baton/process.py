@@ -1,0 +1,32 @@
+"""The outermost shell of a process: settings errors become one line and an exit code."""
+
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+import uvloop
+
+from baton import logs
+from baton.settings import ServeSettings, SettingsError, parse
+
+S = TypeVar("S", bound=ServeSettings)
+
+BAD_SETTINGS = 2  # exit code; supervisord's files name it, so that such a process is not started for ever
+
+
+def main(
+    process: str,
+    settings_class: type[S],
+    run: Callable[[S], Coroutine[Any, Any, None]],
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+) -> int:
+    """Read the settings, set up logging, run until the end. Returns the exit code."""
+    try:
+        settings = parse(settings_class, process, argv, environ)
+        logs.configure(process, settings.log_level)
+        uvloop.run(run(settings))
+    except SettingsError as error:
+        sys.stderr.write(f"{process}: {error}\n")
+        return BAD_SETTINGS
+    return 0

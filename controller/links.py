@@ -1,0 +1,69 @@
+"""The worker link: one WebSocket per worker. Open = alive, closed = gone at once."""
+
+import itertools
+import logging
+from collections.abc import Callable
+
+import msgspec
+from fastapi import WebSocket, WebSocketDisconnect
+
+from baton.wire import Hello, decode_from_worker
+from controller.fleet import Fleet, FleetFullError
+
+log = logging.getLogger(__name__)
+
+UNREADABLE = 1003  # WebSocket close code: the peer sent what we cannot take
+TRY_LATER = 1013
+
+
+class Links:
+    """Serves `/link`. Every link has a number of its own, by which the fleet knows who may change a record."""
+
+    def __init__(self, fleet: Fleet, clock: Callable[[], float]) -> None:
+        self._fleet = fleet
+        self._clock = clock
+        self._numbers = itertools.count(1)
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Follow one worker until its link closes."""
+        await socket.accept()
+        number = next(self._numbers)
+        address = ""
+        try:
+            while True:
+                address = self._take(number, address, await socket.receive_text())
+        except WebSocketDisconnect:
+            pass  # the usual end: the worker stopped, died, or lost its network
+        except (msgspec.DecodeError, _BrokenLinkError) as error:
+            log.warning("link of %s closed: %s", address or "an unnamed worker", error)
+            await socket.close(UNREADABLE, str(error)[:120])
+        except FleetFullError as error:
+            log.warning("%s", error)
+            await socket.close(TRY_LATER, str(error))
+        finally:
+            if address and self._fleet.owns(number, address):
+                log.info("worker %s is gone", address)
+                self._fleet.leave(number, address, self._clock())
+
+    def _take(self, number: int, address: str, text: str) -> str:
+        """Apply one message; returns the address that the link speaks for."""
+        message = decode_from_worker(text)
+        now = self._clock()
+        if isinstance(message, Hello):
+            if address and message.address != address:
+                raise _BrokenLinkError(f"a link speaks for one worker: {address}, not {message.address}")
+            if not address:
+                log.info("worker %s is here: %s", message.address, ", ".join(m.name for m in message.models))
+            self._fleet.hello(number, message, now)
+            return message.address
+        if not address:
+            raise _BrokenLinkError("the first message must be a hello")
+        if not self._fleet.status(number, address, message, now):
+            raise _BrokenLinkError(
+                f"another worker registered as {address}: give each worker its own --port or --worker-address"
+            )
+        return address
+
+
+class _BrokenLinkError(Exception):
+    """The peer does not keep to the protocol. The text is told to it."""
