@@ -5,6 +5,8 @@ import ipaddress
 
 from baton.settings import ServeSettings, SettingsError, read_secret_file
 
+REFUSAL = "this route needs the cluster token: send `Authorization: Bearer <token>`"
+
 
 class ClusterToken:
     """The shared secret, or its absence: then every caller counts as known, and only loopback may be served."""
@@ -28,12 +30,15 @@ class ClusterToken:
         return {"authorization": f"Bearer {self._secret.decode()}"} if self._secret else {}
 
 
-def cluster_token(settings: ServeSettings) -> ClusterToken:
-    """The token of the settings. Raises SettingsError where the process would be open to a network without one."""
+def cluster_token(settings: ServeSettings, *, guarded: bool = False) -> ClusterToken:
+    """The token of the settings.
+
+    Raises SettingsError where the process would be open to a network without one, unless it is `guarded` otherwise.
+    """
     secret = settings.cluster_token or (
         read_secret_file(settings.cluster_token_file) if settings.cluster_token_file else ""
     )
-    if not secret and not settings.insecure and not is_loopback(settings.host):
+    if not (secret or guarded or settings.insecure) and not is_loopback(settings.host):
         raise SettingsError(
             f"--host {settings.host} would open this process to the network without a secret. Set BATON_CLUSTER_TOKEN "
             "to the same random text on every machine (`openssl rand -hex 32`), or listen on 127.0.0.1, or pass "

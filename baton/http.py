@@ -1,8 +1,8 @@
-"""What every FastAPI app of Baton has: OpenAI-shaped errors, the cluster token at the door, bounded JSON bodies."""
+"""What every FastAPI app of Baton has: OpenAI-shaped errors, a door that asks for a secret, bounded JSON bodies."""
 
 import logging
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -10,7 +10,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from baton.auth import ClusterToken
 from baton.errors import (
     BatonError,
     BodyTooLargeError,
@@ -55,28 +54,34 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(Exception, bug)
 
 
-class ClusterDoor:
-    """ASGI middleware: only holders of the cluster token pass, except on the paths left open.
+class Secret(Protocol):
+    """A cluster token or a set of API keys."""
+
+    def admits(self, authorization: str | None) -> bool: ...
+
+
+class Door:
+    """ASGI middleware: only who shows the secret passes, except on the paths left open.
 
     It decides on the path of the request itself, never on a URL that the Host header had a part in.
     """
 
-    def __init__(self, app: ASGIApp, token: ClusterToken, open_paths: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, secret: Secret, open_paths: Iterable[str], refusal: str) -> None:
         self._app = app
-        self._token = token
+        self._secret = secret
         self._open = frozenset(open_paths)
+        self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or scope["path"] in self._open or self._known(scope):
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            error = InvalidApiKeyError("this route needs the cluster token: send `Authorization: Bearer <token>`")
-            await answer(error)(scope, receive, send)
+            await answer(InvalidApiKeyError(self._refusal))(scope, receive, send)
         else:
-            await send({"type": "websocket.close", "code": 1008, "reason": "wrong or missing cluster token"})
+            await send({"type": "websocket.close", "code": 1008, "reason": self._refusal})
 
     def _known(self, scope: Scope) -> bool:
-        return self._token.admits(HTTPConnection(scope).headers.get("authorization"))
+        return self._secret.admits(HTTPConnection(scope).headers.get("authorization"))
 
 
 async def read_json(request: Request, shape: type[T], limit: int = 1 << 20) -> T:

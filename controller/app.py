@@ -12,8 +12,8 @@ import msgspec
 from fastapi import FastAPI, Response, WebSocket
 
 from baton import __version__
-from baton.auth import ClusterToken
-from baton.http import ClusterDoor, answer_errors
+from baton.auth import REFUSAL, ClusterToken
+from baton.http import Door, answer_errors
 from baton.wire import LINK_PATH, WATCH_PATH, Model, State
 from controller.dispatch import POLICIES
 from controller.fastchat import FastChatRoutes
@@ -74,7 +74,7 @@ def create_app(settings: ControllerSettings, token: ClusterToken) -> FastAPI:
                 sweeping.cancel()
 
     app = FastAPI(title="Baton controller", version=__version__, lifespan=lifespan)
-    app.add_middleware(ClusterDoor, token=token, open_paths=OPEN_PATHS)
+    app.add_middleware(Door, secret=token, open_paths=OPEN_PATHS, refusal=REFUSAL)
     answer_errors(app)
     app.include_router(FastChatRoutes(fleet, token, client, clock, settings.fastchat_expiration).router())
 
