@@ -1,0 +1,139 @@
+"""Loading a model, its tokenizer and what they say about themselves; every failure becomes one clear sentence."""
+
+import gc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path as File
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedConfig
+from transformers import GenerationConfig, PreTrainedModel
+
+from workers.engines.base import EngineError
+from workers.engines.hf.batch import Shares
+from workers.engines.hf.device import pick_device, pick_dtype
+from workers.engines.hf.forward import Forward
+from workers.engines.hf.path import choose_path
+from workers.engines.hf.placement import placement
+from workers.engines.hf.settings import HfSettings
+from workers.engines.hf.tokenizer import HfTokenizer
+
+UNLIMITED_CONTEXT = 8192  # for models that name no length (recurrent ones), so that memory stays bounded
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What is known of a loaded model."""
+
+    tokenizer: HfTokenizer
+    context: int
+    vocabulary: int  # ids that the model takes
+    eos: frozenset[int]
+    notes: Mapping[str, str]
+
+
+def load(settings: HfSettings) -> tuple[Loaded, Forward, Shares]:
+    """Load everything; blocks for seconds to minutes. Raises EngineError."""
+    check(settings)
+    device = pick_device(settings.device)
+    config = attempt(settings, "read", lambda: AutoConfig.from_pretrained(settings.model_path, **source(settings)))
+    dtype = pick_dtype(settings.dtype, device, getattr(config.get_text_config(), "dtype", None))
+    context = context_length(config, settings.max_context)
+    tokenizer = attempt(
+        settings,
+        "read the tokenizer of",
+        lambda: AutoTokenizer.from_pretrained(settings.model_path, **source(settings)),
+    )
+    model = attempt(settings, "load", lambda: load_model(settings, device, dtype))
+    path = choose_path(model, settings.slots, context)
+    gc.collect()  # weights that packing replaced
+    wrapped = HfTokenizer(tokenizer)
+    notes = {
+        "model_type": str(config.model_type),
+        "device": str(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "quantisation": "8-bit" if settings.load_8bit else "none",
+        "path": path.note,
+    }
+    vocabulary = int(model.get_input_embeddings().num_embeddings)
+    eos = eos_ids(model.generation_config, config, wrapped.eos)
+    return Loaded(wrapped, context, vocabulary, eos, notes), path.forward, path.shares
+
+
+def check(settings: HfSettings) -> None:
+    """What can be known to fail before anything is read."""
+    path = File(settings.model_path).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise EngineError(f"{settings.model_path} holds no config.json: name the folder of a transformers model")
+        if not any(path.glob("*.safetensors")):
+            raise EngineError(
+                f"{settings.model_path} holds no .safetensors weights: convert the model (pickle is unsafe)"
+            )
+    elif settings.model_path.startswith(("/", ".", "~")) or settings.model_path.count("/") > 1:
+        raise EngineError(
+            f"there is no folder {settings.model_path}: name an existing one, or a hub id like Qwen/Qwen3-0.6B"
+        )
+    if settings.load_8bit and find_spec("bitsandbytes") is None:
+        raise EngineError("8-bit loading needs bitsandbytes: pip install bitsandbytes, or start without --load-8bit")
+    if settings.slots < 1:
+        raise EngineError(f"slots is {settings.slots}: a batch needs room for at least one sequence")
+
+
+def source(settings: HfSettings) -> dict[str, Any]:
+    """Where all parts of a model come from."""
+    return {"revision": settings.revision or "main", "trust_remote_code": settings.trust_remote_code}
+
+
+def load_model(settings: HfSettings, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """The weights, on their devices, ready to compute."""
+    options = source(settings) | {"dtype": dtype, "use_safetensors": True} | placement(settings, device)
+    if settings.load_8bit:
+        options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(settings.model_path, **options)
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def context_length(config: PreTrainedConfig, wanted: int | None) -> int:
+    """The model's own context, or the shorter one that the operator wants."""
+    text = config.get_text_config()
+    names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+    own = next((int(value) for name in names if (value := getattr(text, name, None))), None)
+    if wanted is not None and (wanted < 2 or (own is not None and wanted > own)):
+        raise EngineError(f"a context of {wanted} tokens is not possible: this model takes 2 to {own or 'any number'}")
+    return wanted or own or UNLIMITED_CONTEXT
+
+
+def eos_ids(generation: GenerationConfig | None, config: PreTrainedConfig, tokenizer: int | None) -> frozenset[int]:
+    """All ids that end a text, wherever the model names them."""
+    found: set[int] = set()
+    for ids in (getattr(generation, "eos_token_id", None), getattr(config, "eos_token_id", None), tokenizer):
+        found.update(ids if isinstance(ids, list) else [] if ids is None else [ids])
+    return frozenset(found)
+
+
+def attempt(settings: HfSettings, verb: str, act: Any) -> Any:
+    """The result of a call into transformers, whose many kinds of exception become one."""
+    try:
+        return act()
+    except Exception as error:
+        raise EngineError(f"cannot {verb} {settings.model_path}: {explain(error)}") from error
+
+
+def explain(error: Exception) -> str:
+    """What went wrong and what to do, from an exception of transformers."""
+    text = " ".join(str(error).split())
+    lower = text.lower()
+    if isinstance(error, torch.OutOfMemoryError) or "out of memory" in lower:
+        return "the device's memory is too small: use --load-8bit, more GPUs, or a smaller model"
+    if "trust_remote_code" in lower:
+        return "it needs Python code that ships with the model: if you trust its author, add --trust-remote-code"
+    if "does not recognize this architecture" in lower or "unrecognized" in lower:
+        return f"transformers does not know this kind of model, or it is no language model: {text[:200]}"
+    if "safetensors" in lower:
+        return "it has no safetensors weights: convert the model (pickle is unsafe)"
+    if any(sign in lower for sign in ("connect", "offline", "cached", "not a valid model identifier", "resolve")):
+        return "no such folder, and the hub does not have it or cannot be reached: check the name, the network, or HF_TOKEN"
+    return f"{type(error).__name__}: {text[:300]}"

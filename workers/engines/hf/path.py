@@ -1,0 +1,77 @@
+"""Choosing and preparing the path that serves a model."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from workers.engines.hf import gate, linear, norm
+from workers.engines.hf.attention import register
+from workers.engines.hf.batch import Shares, one_whole, split_budget
+from workers.engines.hf.fallback import FallbackForward
+from workers.engines.hf.forward import Forward
+from workers.engines.hf.kv import KvCache
+from workers.engines.hf.packed import PackedForward
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """How a model is served."""
+
+    forward: Forward
+    shares: Shares
+    note: str  # for the operator
+
+
+def choose_path(model: PreTrainedModel, slots: int, context: int) -> Path:
+    """The batched path where the model passes the gate, else the slower one."""
+    with torch.inference_mode():
+        try:
+            forward = batched(model, slots, context)
+        except Exception as error:  # noqa: BLE001 - whatever a model's code raises here, its own forward may still work
+            return Path(FallbackForward(model), one_whole, f"one sequence at a time: {error}")
+    # Prompt tokens per step: what others wait for a long prompt. A CPU computes some 1000 per second, a GPU far more.
+    return Path(forward, split_budget(256 if model.device.type == "cpu" else 2048), "batched")
+
+
+def batched(model: PreTrainedModel, slots: int, context: int) -> PackedForward:
+    """The batched path, proven; raises with the model as it was where it does not suit."""
+    if reason := gate.objection(model.config.get_text_config(), context):
+        raise ValueError(reason)
+    register()
+    own = model.config._attn_implementation
+    try:
+        return proven(model, slots, context)
+    except Exception:
+        linear.unveil(model)
+        model.set_attn_implementation(own)
+        raise
+
+
+def proven(model: PreTrainedModel, slots: int, context: int) -> PackedForward:
+    """Pass the gate, then speed up the layers as far as that keeps the model's results."""
+    ids = gate.probe_ids(model.get_input_embeddings().num_embeddings)
+    model.set_attn_implementation("eager")
+    expected, tolerance = gate.reference(model, ids), gate.tolerance(model)
+    gate.switch_over(model)
+    # Attention reads whole tensors on a CPU, so they stay tight; on a GPU growing (copying, new addresses) costs more.
+    kv = KvCache(slots, context, 64 if model.device.type == "cpu" else 512)
+    forward = PackedForward(model, kv)
+    gate.check_logits(gate.probe(forward, model, ids), expected, tolerance)
+    norm.fuse(model)
+    if linear.can_pack(model.device, model.dtype) and calls_linears(model, forward):
+        linear.pack(model)
+    gate.check_logits(gate.probe(forward, model, ids), expected, tolerance)
+    return forward
+
+
+def calls_linears(model: PreTrainedModel, forward: PackedForward) -> bool:
+    """Whether the model calls its linear layers, all of them, and never reads their weights itself."""
+    linear.veil(model)
+    try:
+        gate.probe(forward, model, gate.probe_ids(model.get_input_embeddings().num_embeddings))
+    except AttributeError:
+        return False
+    finally:
+        linear.unveil(model)
+    return True
