@@ -1,7 +1,8 @@
 """Who computes what in the next step. Pure: no clock, no tensors."""
 
 from collections import deque
-from collections.abc import Callable, Sequence as Items
+from collections.abc import Callable
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -30,7 +31,7 @@ class Batch:
         self._prompts: list[Sequence] = []  # in rows, prompt not yet computed; the oldest first
 
     def plan(self) -> list[Work]:
-        """The newest token of each row, and pieces of the prompts; sequences come in from the queue as they get a piece."""
+        """The newest token of each row, and pieces of prompts; a waiting sequence comes in with its first piece."""
         newest = [(sequence, 1) for sequence in self.rows if sequence.left == 1]
         self._prompts = [sequence for sequence in self._prompts if sequence.left > 1]
         free = self._slots - len(self.rows)
@@ -42,7 +43,7 @@ class Batch:
         return [work(sequence, places[id(sequence)], count) for sequence, count in newest + pieces]
 
     def remove(self, sequence: Sequence) -> tuple[int, int] | None:
-        """Take a sequence out. Returns its row and the last row, whose sequence takes its place; None if it had none."""
+        """Take a sequence out. Returns its row, and the last row, whose sequence moves there; None if it had none."""
         if sequence in self.waiting:
             self.waiting.remove(sequence)
         if sequence not in self.rows:

@@ -5,7 +5,9 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence as Items
+from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Sequence as Items
+from functools import partial
 
 from workers.engines.base import EngineError, EngineLoad, Sampling, Token
 from workers.engines.hf.batch import Batch
@@ -30,7 +32,6 @@ class HfEngine:
         self._rate = Rate()
         self._loaded: Loaded | None = None
         self._runner: Runner | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = False
 
     @property
@@ -49,13 +50,14 @@ class HfEngine:
         """See Engine."""
         if self._loaded is not None or self._stopped:
             raise EngineError("an engine can be started once")
-        self._loop = asyncio.get_running_loop()
         loaded, forward, shares = await asyncio.to_thread(load, self._settings)
         if self._stopped:
             raise EngineError("the engine was stopped while it loaded the model")
         log.info("%s: %s", self._settings.model_path, ", ".join(f"{k} {v}" for k, v in loaded.notes.items()))
         self._loaded = loaded
-        self._runner = Runner(forward, Batch(self._settings.slots, shares), self._publish)
+        self._runner = Runner(
+            forward, Batch(self._settings.slots, shares), partial(self._publish, asyncio.get_running_loop())
+        )
         self._runner.start()
 
     async def generate(self, prompt: Items[int], sampling: Sampling) -> AsyncGenerator[Token, None]:
@@ -114,12 +116,11 @@ class HfEngine:
             deliver=events.put_nowait,
         )
 
-    def _publish(self, events: list[Event]) -> None:
+    def _publish(self, loop: asyncio.AbstractEventLoop, events: list[Event]) -> None:
         """Called on the compute thread: hand a step's results to the loop in one go."""
-        assert self._loop is not None
         if events:
             with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody is left to listen
-                self._loop.call_soon_threadsafe(self._deliver, events)
+                loop.call_soon_threadsafe(self._deliver, events)
 
     def _deliver(self, events: list[Event]) -> None:
         self._rate.add(time.monotonic(), sum(isinstance(event, Token) for _, event in events))

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from workers.engines.base import EngineError
 from workers.engines.hf.forward import Chunk
+from workers.engines.hf.model import embedding, generating
 
 
 class FallbackForward:
@@ -18,7 +19,7 @@ class FallbackForward:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
-        self._device = model.get_input_embeddings().weight.device
+        self._device = embedding(model).weight.device
         self._states: dict[int, dict[str, object]] = {}
         self._newest: dict[int, tuple[Chunk, torch.Tensor]] = {}
 
@@ -61,8 +62,8 @@ class FallbackForward:
             state = {"attention_mask": torch.ones_like(ids), "use_cache": True}
         elif state is None:
             raise EngineError("the state of this sequence was lost in an earlier failure")
-        inputs = model.prepare_inputs_for_generation(ids, is_first_iteration=first, **state)
+        inputs = generating(model).prepare_inputs_for_generation(ids, is_first_iteration=first, **state)
         out = model(**inputs, return_dict=True)
-        self._states[chunk.row] = model._update_model_kwargs_for_generation(out, state)
+        self._states[chunk.row] = generating(model)._update_model_kwargs_for_generation(out, state)
         logits: torch.Tensor = out.logits[0, -1]
         return logits

@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from workers.engines.hf.attention import NAME
 from workers.engines.hf.forward import Chunk
+from workers.engines.hf.model import embedding
 from workers.engines.hf.packed import PackedForward
 
 LAYER_KINDS = frozenset({"full_attention", "sliding_attention"})
@@ -59,7 +60,7 @@ def probe_ids(vocabulary: int) -> list[list[int]]:
 
 def reference(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> torch.Tensor:
     """Logits after the places that `probe` looks at, computed with the model's own attention."""
-    device = model.get_input_embeddings().weight.device
+    device = embedding(model).weight.device
     rows = [model(input_ids=torch.tensor([row], device=device), use_cache=False).logits[0].float() for row in ids]
     first, second = rows
     return torch.stack([first[6], first[7], second[4], first[8], second[5]])
@@ -79,8 +80,7 @@ def probe(forward: PackedForward, model: PreTrainedModel, ids: Sequence[Sequence
     found = []
     for step in steps:
         found.append(forward.forward(step).float())
-        assert forward.last_step is not None
-        check_calls(forward.last_step.calls, model.config.get_text_config())
+        check_calls(forward.calls, model.config.get_text_config())
     forward.clear()
     return torch.cat(found)
 

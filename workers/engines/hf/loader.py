@@ -1,24 +1,34 @@
 """Loading a model, its tokenizer and what they say about themselves; every failure becomes one clear sentence."""
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path as File
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedConfig
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from workers.engines.base import EngineError
 from workers.engines.hf.batch import Shares
 from workers.engines.hf.device import pick_device, pick_dtype
 from workers.engines.hf.forward import Forward
+from workers.engines.hf.model import embedding
 from workers.engines.hf.path import choose_path
 from workers.engines.hf.placement import placement
 from workers.engines.hf.settings import HfSettings
 from workers.engines.hf.tokenizer import HfTokenizer
+
+T = TypeVar("T")
 
 UNLIMITED_CONTEXT = 8192  # for models that name no length (recurrent ones), so that memory stays bounded
 
@@ -57,7 +67,7 @@ def load(settings: HfSettings) -> tuple[Loaded, Forward, Shares]:
         "quantisation": "8-bit" if settings.load_8bit else "none",
         "path": path.note,
     }
-    vocabulary = int(model.get_input_embeddings().num_embeddings)
+    vocabulary = embedding(model).num_embeddings
     eos = eos_ids(model.generation_config, config, wrapped.eos)
     return Loaded(wrapped, context, vocabulary, eos, notes), path.forward, path.shares
 
@@ -91,9 +101,11 @@ def load_model(settings: HfSettings, device: torch.device, dtype: torch.dtype) -
     """The weights, on their devices, ready to compute."""
     options = source(settings) | {"dtype": dtype, "use_safetensors": True} | placement(settings, device)
     if settings.load_8bit:
-        options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(settings.model_path, **options)
-    return model.eval().requires_grad_(requires_grad=False)
+        options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
+    model = cast(PreTrainedModel, AutoModelForCausalLM.from_pretrained(settings.model_path, **options))
+    model.requires_grad_(requires_grad=False)
+    model.train(False)
+    return model
 
 
 def context_length(config: PreTrainedConfig, wanted: int | None) -> int:
@@ -114,7 +126,7 @@ def eos_ids(generation: GenerationConfig | None, config: PreTrainedConfig, token
     return frozenset(found)
 
 
-def attempt(settings: HfSettings, verb: str, act: Any) -> Any:
+def attempt(settings: HfSettings, verb: str, act: Callable[[], T]) -> T:
     """The result of a call into transformers, whose many kinds of exception become one."""
     try:
         return act()
@@ -135,5 +147,5 @@ def explain(error: Exception) -> str:
     if "safetensors" in lower:
         return "it has no safetensors weights: convert the model (pickle is unsafe)"
     if any(sign in lower for sign in ("connect", "offline", "cached", "not a valid model identifier", "resolve")):
-        return "no such folder, and the hub does not have it or cannot be reached: check the name, the network, or HF_TOKEN"
+        return "no such folder, and the hub lacks it or cannot be reached: check name, network and HF_TOKEN"
     return f"{type(error).__name__}: {text[:300]}"

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 from workers.engines.hf.attention import STEP
 from workers.engines.hf.forward import Chunk
 from workers.engines.hf.kv import KvCache
-from workers.engines.hf.step import Step
+from workers.engines.hf.model import embedding
+from workers.engines.hf.step import Calls, Step
 
 
 class PackedForward:
@@ -17,14 +18,15 @@ class PackedForward:
 
     def __init__(self, model: PreTrainedModel, kv: KvCache) -> None:
         self._model, self._kv = model, kv
-        self._device = model.get_input_embeddings().weight.device
+        self._device = embedding(model).weight.device
         self._selects = "logits_to_keep" in inspect.signature(model.forward).parameters
-        self.last_step: Step | None = None  # for the gate, which checks how the model called the attention
+        self.calls: Calls = []  # of the attention in the newest step, for the gate
 
     def forward(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """See Forward."""
         self._kv.reserve(chunks)
-        step = self.last_step = Step(chunks, self._kv, self._device)
+        step = Step(chunks, self._kv, self._device)
+        self.calls = step.calls
         wanted = step.wanted()
         selection = {"logits_to_keep": wanted} if self._selects else {}
         token = STEP.set(step)

@@ -11,6 +11,7 @@ from workers.engines.hf.batch import Shares, one_whole, split_budget
 from workers.engines.hf.fallback import FallbackForward
 from workers.engines.hf.forward import Forward
 from workers.engines.hf.kv import KvCache
+from workers.engines.hf.model import embedding
 from workers.engines.hf.packed import PackedForward
 
 
@@ -50,7 +51,7 @@ def batched(model: PreTrainedModel, slots: int, context: int) -> PackedForward:
 
 def proven(model: PreTrainedModel, slots: int, context: int) -> PackedForward:
     """Pass the gate, then speed up the layers as far as that keeps the model's results."""
-    ids = gate.probe_ids(model.get_input_embeddings().num_embeddings)
+    ids = gate.probe_ids(embedding(model).num_embeddings)
     model.set_attn_implementation("eager")
     expected, tolerance = gate.reference(model, ids), gate.tolerance(model)
     gate.switch_over(model)
@@ -69,7 +70,7 @@ def calls_linears(model: PreTrainedModel, forward: PackedForward) -> bool:
     """Whether the model calls its linear layers, all of them, and never reads their weights itself."""
     linear.veil(model)
     try:
-        gate.probe(forward, model, gate.probe_ids(model.get_input_embeddings().num_embeddings))
+        gate.probe(forward, model, gate.probe_ids(embedding(model).num_embeddings))
     except AttributeError:
         return False
     finally:

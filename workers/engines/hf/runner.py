@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence as Items
+from collections.abc import Callable
+from collections.abc import Sequence as Items
 from typing import TypeAlias
 
 import torch
@@ -19,7 +20,7 @@ Event: TypeAlias = "tuple[Sequence, Token | EngineError]"
 
 
 class Runner:
-    """Owns the batch and the model's memory. Its methods may be called from any thread; none of them waits for a step."""
+    """Owns the batch and the model's memory. Its methods may be called from any thread; only `stop` waits."""
 
     def __init__(self, forward: Forward, batch: Batch, publish: Callable[[list[Event]], None]) -> None:
         """`publish` is called on the compute thread, once per step, with what the step brought."""
@@ -76,7 +77,7 @@ class Runner:
             while self._take_orders():
                 try:
                     self._publish(self._step())
-                except Exception:  # noqa: BLE001 - the thread's outermost loop: it must outlive any mistake in a step
+                except Exception:  # the thread's outermost loop: it must outlive any mistake in a step
                     log.exception("the engine's bookkeeping failed; all its generations end")
                     self._drop_all("the engine failed; the worker's log says why")
         self._drop_all("the engine is stopping")
@@ -109,7 +110,7 @@ class Runner:
             return []
         try:
             return self._compute(works)
-        except Exception as error:  # noqa: BLE001 - whatever a model raises ends the requests concerned, not the engine
+        except Exception as error:  # whatever a model raises ends the requests concerned, not the engine
             reason = EngineError(f"the model failed on this request: {type(error).__name__}: {first_line(error)}")
             if len(works) == 1:
                 log.warning("a generation failed", exc_info=error)

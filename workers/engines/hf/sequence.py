@@ -1,6 +1,7 @@
 """One generation: its tokens, how far they are computed, and when it ends."""
 
-from collections.abc import Callable, Sequence as Items
+from collections.abc import Callable
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
 from workers.engines.base import EngineError, FinishReason, Sampling, Token

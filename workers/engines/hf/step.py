@@ -3,11 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import torch
 
 from workers.engines.hf.forward import Chunk
 from workers.engines.hf.kv import KvCache
+
+Calls: TypeAlias = list[tuple[int, dict[str, object]]]  # (layer, further arguments) of each call of the attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Step:
 
     def __init__(self, chunks: Sequence[Chunk], kv: KvCache, device: torch.device) -> None:
         self.kv = kv
-        self.calls: list[tuple[int, dict[str, object]]] = []  # (layer, keyword arguments) of each attention call
+        self.calls: Calls = []
         order = sorted(range(len(chunks)), key=lambda i: (len(chunks[i].tokens) > 1, chunks[i].row))
         packed = [chunks[i] for i in order]
         single = [chunk for chunk in packed if len(chunk.tokens) == 1]

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import cast
+from typing import Any, cast
 
 import jinja2
 from transformers import PreTrainedTokenizerBase
@@ -49,7 +49,10 @@ class HfTokenizer:
         try:
             with self._turn:
                 text = self._tokenizer.apply_chat_template(
-                    conversation, tools=list(tools) if tools else None, add_generation_prompt=True, tokenize=False
+                    cast(Any, conversation),  # its annotation knows plain string fields only
+                    tools=[dict(tool) for tool in tools] if tools else None,
+                    add_generation_prompt=True,
+                    tokenize=False,
                 )
         except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
             raise UnusableInputError(f"the model's chat template refuses these messages: {error}") from error
