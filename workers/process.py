@@ -1,0 +1,73 @@
+"""One worker process from start to end: serve at once, load meanwhile, join the fleet, drain, stop."""
+
+import asyncio
+import logging
+import random
+import signal
+import socket
+from collections.abc import Callable
+
+from baton.auth import ClusterToken, cluster_token
+from baton.serve import listen, serve, url_of
+from workers.address import announced, route_to
+from workers.admission import Ticket
+from workers.app import create_app
+from workers.engines.base import Engine, EngineError
+from workers.link import Link
+from workers.presence import Presence
+from workers.settings import WorkerSettings, check
+from workers.slots import Slots
+from workers.worker import Chance, Worker
+
+log = logging.getLogger(__name__)
+
+
+async def run(name: str, settings: WorkerSettings, build: Callable[[], Engine]) -> int:
+    """Run a worker with the engine `name` until it is told to stop. Gives the exit code; raises SettingsError."""
+    check(settings)
+    token = cluster_token(settings)
+    with listen(settings) as listener:
+        controllers = settings.controller_address if settings.register else ()
+        address = ""
+        if controllers:
+            listening = url_of(listener, settings)
+            address = announced(settings.worker_address, settings.host, listening, controllers[0], route_to)
+        worker = make_worker(settings, build())
+        speaker = Presence(worker, address, name, settings.speed)
+        links = [Link(controller, token.headers(), speaker, worker.bell.watch()) for controller in controllers]
+        return await _live(worker, links, settings, token, listener)
+
+
+def make_worker(settings: WorkerSettings, engine: Engine) -> Worker:
+    seeds = None if settings.seed is None else random.Random(settings.seed)
+    slots = Slots[Ticket](settings.limit_worker_concurrency, settings.max_waiting)
+    return Worker(dict.fromkeys(settings.names(), engine), slots, Chance(seeds=seeds))
+
+
+async def _live(
+    worker: Worker, links: list[Link], settings: WorkerSettings, token: ClusterToken, listener: socket.socket
+) -> int:
+    app = create_app(worker, token, settings.max_body_bytes)
+    async with asyncio.TaskGroup() as group:
+        loading = group.create_task(_load(worker))
+        others = [loading, *(group.create_task(link.run()) for link in links)]
+        try:
+            await serve(app, listener, settings, drain=lambda: worker.drain(settings.drain_timeout))
+        finally:
+            for task in others:
+                task.cancel()
+            await worker.stop()
+    failed = not loading.cancelled() and not loading.result()
+    return 1 if failed else 0
+
+
+async def _load(worker: Worker) -> bool:
+    """Whether the model is there. A failure ends the process the way a signal does: there is one way to stop."""
+    try:
+        await worker.load()
+    except EngineError as error:
+        log.error("cannot load the model: %s", error)  # noqa: TRY400 - a sentence for the operator, no stack
+        signal.raise_signal(signal.SIGTERM)
+        return False
+    log.info("ready: %s", ", ".join(worker.engines))
+    return True
