@@ -34,6 +34,7 @@ class Sampling:
     stop_token_ids: frozenset[int] = frozenset()  # besides the model's own end-of-text ids
     ignore_eos: bool = False  # the model's own end-of-text ids do not end the generation
     min_tokens: int = 0  # no end by token id before this many
+    resumed: int = 0  # the prompt's last tokens that are output from before a hand-over; they count as output above
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def split_budget(budget: int) -> Shares:
     def shares(left: Items[int]) -> list[int]:
         given = [0] * len(left)
         rest = budget
-        given[0] = min(left[0], budget if len(left) == 1 else budget // 2)
+        given[0] = min(left[0], budget if len(left) == 1 else -(-budget // 2))
         rest -= given[0]
         for i in sorted(range(1, len(left)), key=left.__getitem__):
             given[i] = min(left[i], rest)

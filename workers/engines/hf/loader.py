@@ -57,7 +57,7 @@ def load(settings: HfSettings) -> tuple[Loaded, Forward, Shares]:
         lambda: AutoTokenizer.from_pretrained(settings.model_path, **source(settings)),
     )
     model = attempt(settings, "load", lambda: load_model(settings, device, dtype))
-    path = choose_path(model, settings.slots, context)
+    path = choose_path(model, settings.slots, context, settings.prompt_budget)
     gc.collect()  # weights that packing replaced
     wrapped = HfTokenizer(tokenizer)
     notes = {
@@ -90,6 +90,8 @@ def check(settings: HfSettings) -> None:
         raise EngineError("8-bit loading needs bitsandbytes: pip install bitsandbytes, or start without --load-8bit")
     if settings.slots < 1:
         raise EngineError(f"slots is {settings.slots}: a batch needs room for at least one sequence")
+    if settings.prompt_budget is not None and settings.prompt_budget < 1:
+        raise EngineError(f"a step needs at least one prompt token, not {settings.prompt_budget}")
 
 
 def source(settings: HfSettings) -> dict[str, Any]:

@@ -24,15 +24,15 @@ class Path:
     note: str  # for the operator
 
 
-def choose_path(model: PreTrainedModel, slots: int, context: int) -> Path:
+def choose_path(model: PreTrainedModel, slots: int, context: int, budget: int | None) -> Path:
     """The batched path where the model passes the gate, else the slower one."""
     with torch.inference_mode():
         try:
             forward = batched(model, slots, context)
         except Exception as error:  # noqa: BLE001 - whatever a model's code raises here, its own forward may still work
             return Path(FallbackForward(model), one_whole, f"one sequence at a time: {error}")
-    # Prompt tokens per step: what others wait for a long prompt. A CPU computes some 1000 per second, a GPU far more.
-    return Path(forward, split_budget(256 if model.device.type == "cpu" else 2048), "batched")
+    # A CPU computes some 1000 prompt tokens of a small model per second, a GPU far more.
+    return Path(forward, split_budget(budget or (256 if model.device.type == "cpu" else 2048)), "batched")
 
 
 def batched(model: PreTrainedModel, slots: int, context: int) -> PackedForward:

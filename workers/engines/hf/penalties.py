@@ -12,10 +12,13 @@ class Penalties:
 
     def __init__(self, sampling: Sampling, prompt: Sequence[int], device: torch.device) -> None:
         self._sampling = sampling
-        distinct = list(dict.fromkeys(prompt))
+        given = len(prompt) - sampling.resumed
+        distinct = list(dict.fromkeys(prompt[:given]))
         self._place = {token: place for place, token in enumerate(distinct)}
         self._ids = torch.tensor(distinct, dtype=torch.long, device=device)
         self._counts = torch.zeros(len(distinct), device=device)
+        for token in prompt[given:]:
+            self.count(token)
 
     def count(self, token: int) -> None:
         """Take note of an output token."""

@@ -26,13 +26,18 @@ class Sequence:
         self.tokens = list(self.prompt)
 
     @property
+    def given(self) -> int:
+        """Tokens that the request came with; what a hand-over brought back is output."""
+        return len(self.prompt) - self.sampling.resumed
+
+    @property
     def left(self) -> int:
         """Tokens still to compute; 1 = the newest only."""
         return len(self.tokens) - self.done
 
     @property
     def generated(self) -> int:
-        return len(self.tokens) - len(self.prompt)
+        return len(self.tokens) - self.given
 
     @property
     def greedy(self) -> bool:

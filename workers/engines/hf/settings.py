@@ -16,5 +16,6 @@ class HfSettings:
     load_8bit: bool = False  # weights in 8 bits, by bitsandbytes
     trust_remote_code: bool = False  # run Python code that ships with the model
     slots: int = 32  # most sequences in a batch; further ones wait
+    prompt_budget: int | None = None  # prompt tokens per step, for which the others wait; None = 256, on a GPU 2048
     max_context: int | None = None  # a shorter context than the model's own
     seed: int | None = None  # where the seeds of unseeded requests come from; None = the operating system

@@ -9,7 +9,7 @@ import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from workers.engines.base import Json, UnusableInputError
-from workers.engines.hf.conversation import for_template
+from workers.engines.hf.tool_calls import with_objects
 
 
 class HfTokenizer:
@@ -45,7 +45,7 @@ class HfTokenizer:
         """See Tokenizer. Text of users goes into the template as data only."""
         if not self._tokenizer.chat_template:
             raise UnusableInputError("this model has no chat template: send a plain prompt to /v1/completions instead")
-        conversation = for_template(messages)
+        conversation = [with_objects(message) for message in messages]
         try:
             with self._turn:
                 text = self._tokenizer.apply_chat_template(
