@@ -2,34 +2,29 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
-import uvloop
-
-from baton import logs
-from baton.settings import SettingsError, parse
+from baton import process
 from workers.engines.table import ENGINES
 from workers.process import run
+from workers.settings import WorkerSettings
+
+HELP = ("-h", "--help", "help")
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run the worker that the command line names. Gives the exit code."""
     name = argv[0] if argv else ""
     if name not in ENGINES:
-        print(usage(name), file=sys.stderr if name not in HELP else sys.stdout)
-        return 0 if name in HELP else 2
+        print(usage(name), file=sys.stdout if name in HELP else sys.stderr)
+        return 0 if name in HELP else process.BAD_SETTINGS
     entry = ENGINES[name]
-    try:
-        settings = parse(entry.settings, f"workers {name}", argv[1:], environ)
-        logs.configure(f"worker {name}", settings.log_level)
-        return uvloop.run(run(name, settings, partial(entry.build, settings)))
-    except SettingsError as error:
-        print(f"workers {name}: {error}", file=sys.stderr)
-        return 2
 
+    def start(settings: WorkerSettings) -> Coroutine[Any, Any, None]:
+        return run(name, settings, entry.build)
 
-HELP = ("-h", "--help", "help")
+    return process.main(f"workers {name}", entry.settings, start, argv[1:], environ)
 
 
 def usage(name: str) -> str:

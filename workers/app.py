@@ -4,16 +4,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from baton.auth import ClusterToken
-from baton.errors import BatonError, InternalError, InvalidApiKeyError, MethodNotAllowedError, RouteNotFoundError
+from baton.errors import BatonError, InternalError, MethodNotAllowedError, RouteNotFoundError
+from baton.http import Door, answer
 from workers.about import About
 from workers.answering import CLIENT_GONE
 from workers.chat import ChatCompletions
@@ -22,6 +21,7 @@ from workers.worker import Worker
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
+REFUSAL = "This worker takes requests with its fleet's cluster token only."
 OPEN_PATHS = frozenset(("/health", "/ready"))  # for load balancers and supervisors, which have no token
 
 
@@ -39,40 +39,16 @@ def create_app(worker: Worker, token: ClusterToken, body_limit: int) -> Starlett
     }
     app = Starlette(
         routes=[Route(path, handler, methods=[method]) for (method, path), handler in routes.items()],
-        middleware=[Middleware(TokenGate, token=token)],
+        middleware=[Middleware(Door, secret=token, open_paths=OPEN_PATHS, refusal=REFUSAL)],
         exception_handlers=EXCEPTION_HANDLERS,
     )
     app.router.redirect_slashes = False  # a redirect would be built from the Host header
     return app
 
 
-class TokenGate:
-    """Lets nobody past without the cluster token, but to the open paths."""
-
-    def __init__(self, app: ASGIApp, token: ClusterToken) -> None:
-        self._app = app
-        self._token = token
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._admits(scope):
-            await self._app(scope, receive, send)
-            return
-        error = InvalidApiKeyError("This worker takes requests with its fleet's cluster token only.")
-        await error_response(error)(scope, receive, send)
-
-    def _admits(self, scope: Scope) -> bool:
-        if scope["type"] != "http":
-            return scope["type"] == "lifespan"
-        return scope["path"] in OPEN_PATHS or self._token.admits(Headers(scope=scope).get("authorization"))
-
-
-def error_response(error: BatonError) -> Response:
-    return Response(error.body(), error.status, error.headers())
-
-
 async def on_baton_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, BatonError)  # noqa: S101 - the table below says so
-    return error_response(error)
+    return answer(error)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
@@ -80,12 +56,12 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     what = f"{request.method} {request.scope['path']}"
     if error.status_code == 405:
-        response = error_response(MethodNotAllowedError(f"{what} does not exist: this route takes other methods."))
+        response = answer(MethodNotAllowedError(f"{what} does not exist: this route takes other methods."))
         response.headers.update(error.headers or {})
         return response
     if error.status_code == 404:
-        return error_response(RouteNotFoundError(f"{what} does not exist."))
-    return error_response(InternalError("The request could not be answered."))
+        return answer(RouteNotFoundError(f"{what} does not exist."))
+    return answer(InternalError("The request could not be answered."))
 
 
 async def on_disconnect(_: Request, __: Exception) -> Response:
@@ -94,7 +70,7 @@ async def on_disconnect(_: Request, __: Exception) -> Response:
 
 async def on_fault(_: Request, __: Exception) -> Response:
     """A fault of ours; the stack trace goes to the log, not to the client."""
-    return error_response(InternalError("This worker made a mistake; its log says more."))
+    return answer(InternalError("This worker made a mistake; its log says more."))
 
 
 EXCEPTION_HANDLERS: Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]] = {

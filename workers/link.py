@@ -13,14 +13,14 @@ from typing import Protocol
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
+from baton.backoff import Backoff
 from baton.wire import LINK_PATH, STATUS_COALESCE, STATUS_INTERVAL, Hello, State, Status, encode
 from workers.race import LostError, race
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between two tries
 PING = 10.0  # seconds after which a connection without an answer counts as lost
-STEADY = 1.0  # seconds after which a connection counts as a success
+STEADY = STATUS_INTERVAL  # seconds after which a connection counts as a success
 
 
 class Speaker(Protocol):
@@ -29,11 +29,6 @@ class Speaker(Protocol):
     def hello(self) -> Hello: ...
 
     def status(self) -> Status: ...
-
-
-def pause(tries: int, uniform: float) -> float:
-    """Seconds to wait after so many tries in a row; `uniform` in [0, 1) spreads the workers of one controller."""
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(tries, 16)) * (0.5 + 0.5 * uniform)
 
 
 class Link:
@@ -46,30 +41,25 @@ class Link:
         speaker: Speaker,
         changed: asyncio.Event,
         *,
-        uniform: Callable[[], float] = random.random,
+        rng: random.Random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._controller = controller.rstrip("/")
         self._headers = headers
         self._speaker = speaker
         self._changed = changed
-        self._uniform = uniform
+        self._backoff = Backoff(rng)
         self._clock = clock
-        self._tries = 0
-        self._told = ""  # the trouble that the log already knows
+        self._told = ""  # what the log said last
 
     async def run(self) -> None:
         """Keep the link up until cancelled."""
         while True:
-            began = self._clock()
             try:
                 await self._connected()
             except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed, TimeoutError, LostError) as error:
-                if self._clock() - began >= STEADY:
-                    self._tries, self._told = 0, ""
-                self._tell(_trouble(error))
-            await asyncio.sleep(pause(self._tries, self._uniform()))
-            self._tries += 1
+                self._tell(logging.WARNING, f"no link to the controller {self._controller}: {_trouble(error)}")
+            await asyncio.sleep(self._backoff.next())
 
     async def _connected(self) -> None:
         url = "ws" + self._controller.removeprefix("http") + LINK_PATH
@@ -82,18 +72,21 @@ class Link:
             ping_interval=PING,
             ping_timeout=PING,
         ) as socket:
-            log.info("joined the fleet of %s", self._controller)
             await race(self._speak(socket.send), _listen(socket))
 
-    async def _speak(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+    async def _speak(self, send: Callable[[str], Awaitable[None]]) -> None:
         said: Hello | None = None
+        began = self._clock()
         while True:
             self._changed.clear()
             hello, status = self._speaker.hello(), self._speaker.status()
             if hello != said:
-                await send(encode(hello))
+                await send(encode(hello).decode())
                 said = hello
-            await send(encode(status))
+            await send(encode(status).decode())
+            if self._clock() - began >= STEADY:
+                self._backoff.reset()
+                self._tell(logging.INFO, f"in the fleet of {self._controller}")
             await self._next(self._clock(), status.state)
 
     async def _next(self, sent: float, state: State) -> None:
@@ -108,10 +101,10 @@ class Link:
         except TimeoutError:
             pass
 
-    def _tell(self, trouble: str) -> None:
-        if trouble != self._told:
-            log.warning("no link to the controller %s: %s; trying on", self._controller, trouble)
-            self._told = trouble
+    def _tell(self, level: int, news: str) -> None:
+        if news != self._told:
+            log.log(level, "%s", news)
+            self._told = news
 
 
 async def _listen(socket: ClientConnection) -> None:
@@ -129,7 +122,7 @@ def _trouble(error: Exception) -> str:
     if isinstance(error, ConnectionClosed) and error.rcvd:
         return f"it closed the link ({error.rcvd.code} {error.rcvd.reason})".replace(" )", ")")
     if isinstance(error, LostError):
-        return "it closed the link"
+        return _trouble(error.__cause__) if isinstance(error.__cause__, Exception) else "it closed the link"
     if isinstance(error, TimeoutError):
         return "it does not answer"
     return str(error) or type(error).__name__

@@ -18,7 +18,7 @@ class Presence:
         worker = self._worker
         loaded = worker.loaded_at > 0
         models = [
-            Model(name, worker.loaded_at, engine.context_length if loaded else 0)
+            Model(name, context_length=engine.context_length if loaded else 0)
             for name, engine in worker.engines.items()
         ]
         notes = {key: note for engine in worker.distinct() for key, note in engine.notes.items()} if loaded else {}

@@ -6,6 +6,7 @@ import random
 import signal
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from baton.auth import ClusterToken, cluster_token
 from baton.serve import listen, serve, url_of
@@ -21,9 +22,14 @@ from workers.worker import Chance, Worker
 
 log = logging.getLogger(__name__)
 
+LOAD_FAILED = 1  # exit code
 
-async def run(name: str, settings: WorkerSettings, build: Callable[[], Engine]) -> int:
-    """Run a worker with the engine `name` until it is told to stop. Gives the exit code; raises SettingsError."""
+
+async def run(name: str, settings: WorkerSettings, build: Callable[[Any], Engine]) -> None:
+    """Run a worker with the engine `name` until it is told to stop.
+
+    Raises SettingsError, and SystemExit where the model cannot be loaded.
+    """
     check(settings)
     token = cluster_token(settings)
     with listen(settings) as listener:
@@ -32,10 +38,14 @@ async def run(name: str, settings: WorkerSettings, build: Callable[[], Engine]) 
         if controllers:
             listening = url_of(listener, settings)
             address = announced(settings.worker_address, settings.host, listening, controllers[0], route_to)
-        worker = make_worker(settings, build())
+        worker = make_worker(settings, build(settings))
         speaker = Presence(worker, address, name, settings.speed)
-        links = [Link(controller, token.headers(), speaker, worker.bell.watch()) for controller in controllers]
-        return await _live(worker, links, settings, token, listener)
+        links = [
+            Link(controller, token.headers(), speaker, worker.bell.watch(), rng=random.Random())
+            for controller in controllers
+        ]
+        if not await _live(worker, links, settings, token, listener):
+            raise SystemExit(LOAD_FAILED)
 
 
 def make_worker(settings: WorkerSettings, engine: Engine) -> Worker:
@@ -46,7 +56,8 @@ def make_worker(settings: WorkerSettings, engine: Engine) -> Worker:
 
 async def _live(
     worker: Worker, links: list[Link], settings: WorkerSettings, token: ClusterToken, listener: socket.socket
-) -> int:
+) -> bool:
+    """Whether the worker's life ended well."""
     app = create_app(worker, token, settings.max_body_bytes)
     async with asyncio.TaskGroup() as group:
         loading = group.create_task(_load(worker))
@@ -57,8 +68,7 @@ async def _live(
             for task in others:
                 task.cancel()
             await worker.stop()
-    failed = not loading.cancelled() and not loading.result()
-    return 1 if failed else 0
+    return loading.cancelled() or loading.result()
 
 
 async def _load(worker: Worker) -> bool:

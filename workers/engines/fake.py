@@ -22,48 +22,11 @@ from workers.engines.base import (
 from workers.settings import FakeWorkerSettings
 
 END = 256  # the end-of-text id; ids below it are bytes, those above are words
-WORDS = (  # fmt: skip - one line each would hide the rest
-    "the",
-    "baton",
-    "goes",
-    "from",
-    "hand",
-    "to",
-    "and",
-    "no",
-    "runner",
-    "stops",
-    "while",
-    "a",
-    "river",
-    "of",
-    "small",
-    "words",
-    "keeps",
-    "time",
-    "with",
-    "every",
-    "step",
-    "so",
-    "that",
-    "each",
-    "listener",
-    "hears",
-    "one",
-    "steady",
-    "voice",
-    "even",
-    "when",
-    "another",
-    "pair",
-    "lungs",
-    "has",
-    "taken",
-    "over",
-    "in",
-    "this",
-    "dark",
+TEXT = (
+    "the baton goes from hand to hand and no runner stops while a river of small words keeps time with every step "
+    "so that each listener hears one steady voice even when another pair of lungs has taken over in the dark"
 )
+WORDS = tuple(TEXT.split())
 VOCABULARY = END + 1 + len(WORDS)
 ECHO = "repeat after me: "  # a last message that begins so is answered by what follows, byte by byte
 BURST = 16  # tokens between two turns of the event loop, where there is no speed limit
