@@ -39,19 +39,19 @@ class Watch:
                     async with connect(
                         self._url, additional_headers=self._token.headers(), proxy=None, max_size=SNAPSHOT_LIMIT
                     ) as socket:
-                        backoff.reset()
-                        await self._follow(socket)
+                        await self._follow(socket, backoff)
                 except (OSError, WebSocketException, TimeoutError, msgspec.DecodeError) as error:
                     self._tell_outage(error)
                 await asyncio.sleep(backoff.next())
 
-    async def _follow(self, socket: ClientConnection) -> None:
+    async def _follow(self, socket: ClientConnection, backoff: Backoff) -> None:
         log.info("following the controller at %s", self._url)
         self._outage = False
         reporting = asyncio.create_task(self._report(socket))
         try:
             async for message in socket:
                 self._replica.apply(decode_to_api_server(message), time.monotonic())
+                backoff.reset()  # not earlier: a controller that cuts every watch must not be asked without pause
         finally:
             reporting.cancel()
             await asyncio.gather(reporting, return_exceptions=True)

@@ -122,19 +122,21 @@ def _wait_until_ready(supervision: Supervision, server: Server, began: float) ->
             if program.failed:
                 raise SupervisionError(_failure(program))
         states = "  ".join(f"{program.name} {program.state.lower()}" for program in programs)
-        _progress(f"{time.monotonic() - began:4.0f} s  {states}  ({missing.rstrip('.').lower()})")
+        _progress(time.monotonic() - began, f"{states}  ({missing.rstrip('.').lower()})")
         if time.monotonic() - began > START_TIMEOUT:
             raise SupervisionError(f"not ready after {START_TIMEOUT:g} s: {missing} See logs/ for the reason.")
         time.sleep(TICK)
-    _progress(f"ready after {time.monotonic() - began:.1f} s")
-    sys.stdout.write("\n")
+    ready = f"ready after {time.monotonic() - began:.1f} s"
+    sys.stdout.write(f"\r\x1b[K{ready}\n" if sys.stdout.isatty() else f"{ready}\n")
 
 
-def _progress(line: str) -> None:
+def _progress(seconds: float, states: str) -> None:
+    """One line that is written over on a terminal; elsewhere a line every few seconds."""
     if sys.stdout.isatty():
-        sys.stdout.write(f"\r\x1b[K{line[: os.get_terminal_size().columns - 1]}")
-    else:
-        sys.stdout.write(f"{line}\n")
+        width = os.get_terminal_size().columns - 1
+        sys.stdout.write(f"\r\x1b[K{f'{seconds:4.0f} s  {states}'[:width]}")
+    elif seconds % 5 < TICK:
+        sys.stdout.write(f"{seconds:4.0f} s  {states}\n")
     sys.stdout.flush()
 
 

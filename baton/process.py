@@ -1,5 +1,6 @@
 """The outermost shell of a process: settings errors become one line and an exit code."""
 
+import resource
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
@@ -25,8 +26,15 @@ def main(
     try:
         settings = parse(settings_class, process, argv, environ)
         logs.configure(process, settings.log_level)
+        _allow_many_sockets()
         uvloop.run(run(settings))
     except SettingsError as error:
         sys.stderr.write(f"{process}: {error}\n")
         return BAD_SETTINGS
     return 0
+
+
+def _allow_many_sockets() -> None:
+    """Raise the soft limit of open files to the hard one: each open stream takes two."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -86,7 +86,7 @@ def options(cls: type[Any], process: str) -> list[Option]:
 def parse(cls: type[S], process: str, argv: Sequence[str], environ: Mapping[str, str]) -> S:
     """Settings from the command line and the environment. Raises SettingsError; exits on `--help` and unknown flags."""
     parser = argument_parser(cls, process)
-    given = vars(parser.parse_args(argv))
+    given = vars(parser.parse_args([_dashed(word) for word in argv]))
     values: dict[str, Any] = {}
     for option in options(cls, process):
         if option.name in given:
@@ -126,18 +126,22 @@ def read_secret_file(path: str) -> str:
 
 
 def _option(field: dataclasses.Field[Any], hint: object, process: str) -> Option:
-    dashed = "--" + field.name.replace("_", "-")
-    underscored = "--" + field.name
-    spellings = dict.fromkeys((dashed, underscored, *field.metadata["flags"]))
+    flags = (_dashed("--" + field.name), *field.metadata["flags"])
     return Option(
         name=field.name,
-        flags=() if field.metadata["secret"] else tuple(spellings),
+        flags=() if field.metadata["secret"] else flags,
         env=field.metadata["env"] or f"BATON_{process.upper().replace(' ', '_')}_{field.name.upper()}",
         kind=_kind(hint),
         default=None if field.default is MISSING else field.default,
         about=field.metadata["about"],
         choices=field.metadata["choices"],
     )
+
+
+def _dashed(word: str) -> str:
+    """A word of the command line; in a flag's name underscores count as dashes, as vLLM and FastChat mix them."""
+    flag, equals, value = word.partition("=")
+    return flag.replace("_", "-") + equals + value if word.startswith("--") else word
 
 
 def _kind(hint: object) -> Callable[[str], Any]:

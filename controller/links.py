@@ -31,7 +31,7 @@ class Links:
         address = ""
         try:
             while True:
-                address = self._take(number, address, await socket.receive_text())
+                address = self._take(number, address, await receive(socket))
         except WebSocketDisconnect:
             pass  # the usual end: the worker stopped, died, or lost its network
         except (msgspec.DecodeError, _BrokenLinkError) as error:
@@ -45,9 +45,9 @@ class Links:
                 log.info("worker %s is gone", address)
                 self._fleet.leave(number, address, self._clock())
 
-    def _take(self, number: int, address: str, text: str) -> str:
+    def _take(self, number: int, address: str, data: str | bytes) -> str:
         """Apply one message; returns the address that the link speaks for."""
-        message = decode_from_worker(text)
+        message = decode_from_worker(data)
         now = self._clock()
         if isinstance(message, Hello):
             if address and message.address != address:
@@ -63,6 +63,15 @@ class Links:
                 f"another worker registered as {address}: give each worker its own --port or --worker-address"
             )
         return address
+
+
+async def receive(socket: WebSocket) -> str | bytes:
+    """The next message, in a text frame or a binary one. Raises WebSocketDisconnect."""
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message["code"], message.get("reason"))
+    data: str | bytes = message["text"] if message.get("text") is not None else message["bytes"]
+    return data
 
 
 class _BrokenLinkError(Exception):

@@ -9,6 +9,7 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from baton.wire import Changed, Gone, decode_in_flight, encode
 from controller.fleet import Fleet
+from controller.links import receive
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ async def _feed(socket: WebSocket, fleet: Fleet, number: int, watcher: Watcher) 
 async def _listen(socket: WebSocket, fleet: Fleet, number: int) -> None:
     try:
         while True:
-            fleet.in_flight(number, decode_in_flight(await socket.receive_text()).counts)
+            fleet.in_flight(number, decode_in_flight(await receive(socket)).counts)
     except WebSocketDisconnect:
         return
     except msgspec.DecodeError as error:
