@@ -10,14 +10,14 @@ from workers.engines.base import Sampling
 class Penalties:
     """The tokens seen so far, and what they cost. Holds the distinct ids only, so a step costs little."""
 
-    def __init__(self, sampling: Sampling, prompt: Sequence[int], device: torch.device) -> None:
+    def __init__(self, sampling: Sampling, tokens: Sequence[int], given: int, device: torch.device) -> None:
+        """`tokens`: those so far, of which the first `given` are the prompt."""
         self._sampling = sampling
-        given = len(prompt) - sampling.resumed
-        distinct = list(dict.fromkeys(prompt[:given]))
+        distinct = list(dict.fromkeys(tokens[:given]))
         self._place = {token: place for place, token in enumerate(distinct)}
         self._ids = torch.tensor(distinct, dtype=torch.long, device=device)
         self._counts = torch.zeros(len(distinct), device=device)
-        for token in prompt[given:]:
+        for token in tokens[given:]:
             self.count(token)
 
     def count(self, token: int) -> None:

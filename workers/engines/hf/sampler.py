@@ -39,7 +39,7 @@ def change(logits: torch.Tensor, sequence: Sequence) -> None:
     """Apply penalties, and bar tokens, in place: logits [vocabulary]."""
     if penalises(sequence.sampling):
         if sequence.penalties is None:
-            sequence.penalties = Penalties(sequence.sampling, sequence.prompt, logits.device)
+            sequence.penalties = Penalties(sequence.sampling, sequence.tokens, sequence.given, logits.device)
         sequence.penalties.apply(logits)
     barred = [token for token in sequence.barred if token < len(logits)]
     if barred:

@@ -29,6 +29,11 @@ class HfTokenizer:
         """Id of the end-of-text token."""
         return cast("int | None", self._tokenizer.eos_token_id)
 
+    @property
+    def size(self) -> int:
+        """Ids that stand for something."""
+        return len(cast(Any, self._tokenizer))
+
     def encode(self, text: str) -> list[int]:
         """See Tokenizer."""
         return self._encode(text, specials=True)

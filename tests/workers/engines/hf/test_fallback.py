@@ -1,0 +1,41 @@
+"""Models that the batched path cannot serve are served by the slower one, correctly."""
+
+import logging
+import random
+from pathlib import Path
+
+import pytest
+from pytest import LogCaptureFixture
+
+from tests.workers.engines.hf.driving import crowd, ids, running, serve_together, stock
+from tests.workers.engines.hf.tiny import make_model
+
+
+@pytest.mark.parametrize("family", ["bloom", "mamba2", "qwen3_next"])
+async def test_other_models_take_the_slower_path(family: str, tmp_path: Path, caplog: LogCaptureFixture) -> None:
+    """Each request of a crowd gets the tokens of stock `generate`; notes and log say which path it is and why."""
+    caplog.set_level(logging.INFO)
+    make_model(tmp_path, family)
+    requests = crowd(random.Random(1), 6, longest=20)
+    async with running(tmp_path) as engine:
+        path = engine.notes["path"]
+        assert path.startswith(
+            "one sequence at a time: its class" if family == "bloom" else "one sequence at a time: it has"
+        )
+        assert path in caplog.text
+        found = await serve_together(engine, requests)
+    expected = stock(tmp_path, [request.prompt for request in requests], 14)
+    for request, got, full in zip(requests, found, expected, strict=True):
+        assert got == full[: request.leave_after or request.sampling.max_tokens]
+
+
+async def test_seeded_sampling_is_the_same_on_both_paths(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slower path draws the same tokens for a seed as the batched one."""
+    requests = crowd(random.Random(3), 5, longest=20, temperature=0.9, seed=5)
+    async with running(llama) as engine:
+        batched = await serve_together(engine, requests)
+    monkeypatch.setattr("workers.engines.hf.gate.objection", lambda *_: "a test wants it so")
+    async with running(llama) as engine:
+        assert engine.notes["path"] == "one sequence at a time: a test wants it so"
+        slower = [await ids(engine, request.prompt, request.sampling) for request in requests]
+    assert batched == [tokens[: r.leave_after or len(tokens)] for tokens, r in zip(slower, requests, strict=True)]
