@@ -2,6 +2,7 @@
 
 import hmac
 import ipaddress
+import re
 
 from baton.settings import ServeSettings, SettingsError, read_secret_file
 
@@ -23,7 +24,7 @@ class ClusterToken:
         if not self._secret:
             return True
         scheme, _, given = (authorization or "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), self._secret)
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._secret)
 
     def headers(self) -> dict[str, str]:
         """What a request to another process of the fleet carries."""
@@ -35,9 +36,9 @@ def cluster_token(settings: ServeSettings, *, guarded: bool = False) -> ClusterT
 
     Raises SettingsError where the process would be open to a network without one, unless it is `guarded` otherwise.
     """
-    secret = settings.cluster_token or (
-        read_secret_file(settings.cluster_token_file) if settings.cluster_token_file else ""
-    )
+    secret = settings.cluster_token or _from_file(settings.cluster_token_file)
+    if not re.fullmatch(r"[\x21-\x7e]*", secret):
+        raise SettingsError("the cluster token must be one word of ASCII: it travels in a header")
     if not (secret or guarded or settings.insecure) and not is_loopback(settings.host):
         raise SettingsError(
             f"--host {settings.host} would open this process to the network without a secret. Set BATON_CLUSTER_TOKEN "
@@ -45,6 +46,13 @@ def cluster_token(settings: ServeSettings, *, guarded: bool = False) -> ClusterT
             "--insecure if the network itself is closed."
         )
     return ClusterToken(secret)
+
+
+def _from_file(path: str) -> str:
+    secret = read_secret_file(path) if path else ""
+    if path and not secret:
+        raise SettingsError(f"{path} is empty: write the cluster token into it, or do not name it")
+    return secret
 
 
 def is_loopback(host: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import msgspec
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from baton.errors import (
@@ -49,6 +49,10 @@ def answer_errors(app: FastAPI) -> None:
         log.error("bug in %s %s", request.method, request.scope["path"], exc_info=error)
         return answer(InternalError("The server failed on this request; its log has the details."))
 
+    async def left(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)  # nobody reads it: the client left within its body
+
+    app.add_exception_handler(ClientDisconnect, left)
     app.add_exception_handler(BatonError, ours)
     app.add_exception_handler(HTTPException, routing)
     app.add_exception_handler(Exception, bug)
@@ -63,7 +67,8 @@ class Secret(Protocol):
 class Door:
     """ASGI middleware: only who shows the secret passes, except on the paths left open.
 
-    It decides on the path of the request itself, never on a URL that the Host header had a part in.
+    It decides on the path of the request itself, never on a URL that the Host header had a part in. WebSockets with
+    an Origin come from a page in a browser, which no rule of browsers keeps from other sites' sockets: refused.
     """
 
     def __init__(self, app: ASGIApp, secret: Secret, open_paths: Iterable[str], refusal: str) -> None:
@@ -81,24 +86,37 @@ class Door:
             await send({"type": "websocket.close", "code": 1008, "reason": self._refusal})
 
     def _known(self, scope: Scope) -> bool:
-        return self._secret.admits(HTTPConnection(scope).headers.get("authorization"))
+        headers = HTTPConnection(scope).headers
+        if scope["type"] == "websocket" and "origin" in headers:
+            return False
+        return self._secret.admits(headers.get("authorization"))
 
 
 async def read_json(request: Request, shape: type[T], limit: int = 1 << 20) -> T:
-    """A request's JSON body as `shape`, of at most `limit` bytes.
+    """A request's JSON body as `shape`, of at most `limit` bytes. Raises as its two halves do."""
+    return decode_json(await read_body(request, limit), shape)
 
-    Raises UnsupportedMediaTypeError (a page in a browser can post other types across origins), BodyTooLargeError,
-    InvalidJsonError, InvalidRequestError.
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """A request's JSON body, of at most `limit` bytes.
+
+    Raises UnsupportedMediaTypeError (a page in a browser can post other types, or none, across origins),
+    BodyTooLargeError.
     """
-    if request.headers.get("content-type", "application/json").partition(";")[0].strip() != "application/json":
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaTypeError("send JSON, with the header `content-type: application/json`")
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > limit:
             raise BodyTooLargeError(f"the body is larger than the {limit} bytes that this route takes")
+    return bytes(body)
+
+
+def decode_json(body: bytes, shape: type[T]) -> T:
+    """A body as `shape`. Raises InvalidJsonError, InvalidRequestError."""
     try:
-        return msgspec.json.decode(bytes(body), type=shape)
+        return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
         raise InvalidRequestError(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

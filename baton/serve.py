@@ -25,6 +25,8 @@ GRACE = 30  # seconds that open requests get once the listener is closed
 
 def listen(settings: ServeSettings) -> socket.socket:
     """The bound socket of a process. Raises SettingsError when the address cannot be had."""
+    if not 0 <= settings.port <= 65535:
+        raise _not_to_be_had(settings, "ports end at 65535")
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -32,11 +34,8 @@ def listen(settings: ServeSettings) -> socket.socket:
         listener = socket.socket(family, kind, proto)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}. Choose another --port or --host, or "
-            "stop the process that holds it."
-        ) from error
+    except (OSError, UnicodeError) as error:
+        raise _not_to_be_had(settings, error) from error
     return listener
 
 
@@ -80,7 +79,10 @@ async def serve(
         await drain()
         server.should_exit = True
 
-    listener.listen(BACKLOG)
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:  # bound by two, and the other one was the first to listen
+        raise _not_to_be_had(settings, error) from error
     log.info("listening on %s", url_of(listener, settings))
     stopper = asyncio.create_task(stop_when_told())
     try:
@@ -89,6 +91,14 @@ async def serve(
         stopper.cancel()
         await asyncio.gather(stopper, return_exceptions=True)
     log.info("stopped")
+
+
+def _not_to_be_had(settings: ServeSettings, cause: Exception | str) -> SettingsError:
+    said = cause.strerror if isinstance(cause, OSError) else str(cause)
+    return SettingsError(
+        f"cannot listen on {settings.host}:{settings.port}: {said}. Choose another --port or --host, or "
+        "stop the process that holds it."
+    )
 
 
 def _config(app: AsgiApp, settings: ServeSettings) -> uvicorn.Config:

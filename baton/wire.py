@@ -23,6 +23,11 @@ VIA_HEADER = "baton-via"
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
+Big = Annotated[int, Meta(ge=0, le=1 << 53)]  # what a JavaScript client can still read
+Address = Annotated[  # scheme, host, port; `\Z`, as `$` lets a line end pass
+    str, Meta(min_length=8, max_length=512, pattern=r"^https?://([^\s/?#@:\\\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?\Z")
+]
+Note = Annotated[str, Meta(max_length=4096)]
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -48,22 +53,22 @@ class Model(msgspec.Struct, frozen=True, omit_defaults=True):
     """A model as a worker offers it; several names may stand for the same weights."""
 
     name: Name
-    created: Count | int = 0  # unix seconds at which the worker loaded it
-    context_length: Annotated[int, Meta(ge=0)] = 0  # tokens; 0 = unknown
+    created: Big = 0  # unix seconds at which the worker loaded it
+    context_length: Big = 0  # tokens; 0 = unknown
     multimodal: bool = False
 
 
 class Hello(Message, frozen=True, omit_defaults=True):
     """Who a worker is. Sent first on a link, and again when anything here changes."""
 
-    address: Annotated[str, Meta(min_length=8, max_length=512, pattern=r"^https?://[^\s/?#@]+$")]
+    address: Address
     models: Annotated[list[Model], Meta(max_length=10_000)]
     engine: Name
     slots: Annotated[int, Meta(ge=1, le=1_000_000)] = 1  # sequences that run at the same time
     speed: Annotated[float, Meta(gt=0, le=1e6)] = 1.0  # relative to a worker of speed 1
     protocol: Protocol = Protocol.OPENAI
-    version: str = ""
-    notes: dict[str, str] = {}
+    version: Annotated[str, Meta(max_length=256)] = ""
+    notes: Annotated[dict[Name, Note], Meta(max_length=100)] = {}
 
 
 class Status(Message, frozen=True, omit_defaults=True):
@@ -74,7 +79,7 @@ class Status(Message, frozen=True, omit_defaults=True):
     waiting: Count = 0
     direct: Count = 0  # of running + waiting: requests that no API server of this fleet sent
     kv_usage: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    tokens_per_second: Annotated[float, Meta(ge=0)] = 0.0
+    tokens_per_second: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
 
 
 class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -115,6 +120,8 @@ decode_from_worker = msgspec.json.Decoder(FromWorker).decode
 decode_to_api_server = msgspec.json.Decoder(ToApiServer).decode
 decode_in_flight = msgspec.json.Decoder(InFlight).decode
 encode = msgspec.json.Encoder().encode
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what the decoders raise on garbage
 
 
 def finite(value: float) -> bool:
