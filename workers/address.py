@@ -1,14 +1,15 @@
 """The URL under which a worker makes itself known."""
 
-import re
 import socket
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import msgspec
+
 from baton.settings import SettingsError
+from baton.wire import Address
 
 WILDCARDS = ("0.0.0.0", "::", "[::]", "", "*")  # noqa: S104 - compared with, not listened on
-_URL = re.compile(r"^https?://[^\s/?#@]+$")
 
 
 def announced(given: str, host: str, listening: str, controller: str, route: Callable[[str], str]) -> str:
@@ -41,8 +42,10 @@ def route_to(url: str) -> str:
 
 
 def _checked(address: str) -> str:
-    if not _URL.match(address) or len(address) > 512:
-        raise SettingsError(f"--worker-address {address}: give http://host:port, without a path")
+    try:
+        msgspec.convert(address, Address)
+    except msgspec.ValidationError:
+        raise SettingsError(f"--worker-address {address}: give http://host:port, without a path") from None
     if (urlsplit(address).hostname or "") in WILDCARDS:
         raise SettingsError(
             f"--worker-address {address} is no address that others can reach: give this machine's name or address, "

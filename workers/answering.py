@@ -2,23 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from baton import sse
 from baton.errors import BatonError
 from baton.wire import VIA_HEADER
-from workers.deltas import Stream
 from workers.engines.base import Engine
 from workers.generation import Entry, generate
 from workers.jobs import Job
 from workers.race import LostError, race
-from workers.whole import Gathering
 from workers.worker import Worker
 
-STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 CLIENT_GONE = 499  # nobody sees it; nginx made the number known
 
 
@@ -36,15 +33,31 @@ def came_direct(headers: Mapping[str, str]) -> bool:
     return VIA_HEADER not in headers
 
 
-class EventStream(Response):
-    """A streamed answer. Whatever fails before the first event is an ordinary HTTP error."""
+class Shape(Protocol):
+    """How the bytes of a streamed answer look."""
 
-    def __init__(self, task: Task, stream: Stream) -> None:
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def events(self, entries: Sequence[Entry]) -> bytes:
+        """The bytes for a batch of progress."""
+
+    def end(self) -> bytes:
+        """The bytes after the last choice."""
+
+    def failed(self, error: BatonError, *, started: bool) -> bytes:
+        """The bytes that tell of a failure. May raise it instead, as long as nothing was sent."""
+
+
+class StreamedAnswer(Response):
+    """A streamed answer. The head of the response waits for its first bytes."""
+
+    def __init__(self, task: Task, shape: Shape) -> None:
         self.background = None  # the parent's initialiser is left out: it would announce a length
         self.status_code = 200
-        self.init_headers(STREAM_HEADERS)
+        self.init_headers(shape.headers)
         self._task = task
-        self._stream = stream
+        self._shape = shape
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         output = Output(send, self.status_code, self.raw_headers)
@@ -53,19 +66,17 @@ class EventStream(Response):
         except LostError:
             return
         except BatonError as error:
-            if not output.started:
-                raise
-            await output.write(sse.event(error.body()))
+            await output.write(self._shape.failed(error, started=output.started))
         await output.end()
 
     async def _run(self, output: "Output") -> None:
         async def write(entries: list[Entry]) -> None:
-            await output.write(self._stream.events(entries))
+            await output.write(self._shape.events(entries))
 
         task = self._task
         with task.worker.admission.admit(len(task.jobs), direct=task.direct) as tickets:
             await generate(task.engine, task.jobs, tickets, task.worker.admission, write)
-        await output.write(self._stream.end())
+        await output.write(self._shape.end())
 
 
 class Output:
@@ -86,12 +97,13 @@ class Output:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def answer_whole(task: Task, request: Request, body: Callable[[Gathering], bytes]) -> Response:
-    """A whole answer, once it is there."""
-    gathering = Gathering(len(task.jobs))
+async def answer_whole(
+    task: Task, request: Request, add: Callable[[Sequence[Entry]], None], body: Callable[[], bytes]
+) -> Response:
+    """A whole answer: all progress goes to `add`, then `body` gives the bytes."""
 
     async def write(entries: list[Entry]) -> None:
-        gathering.add(entries)
+        add(entries)
 
     with task.worker.admission.admit(len(task.jobs), direct=task.direct) as tickets:
         running = generate(task.engine, task.jobs, tickets, task.worker.admission, write)
@@ -99,7 +111,7 @@ async def answer_whole(task: Task, request: Request, body: Callable[[Gathering],
             await race(running, gone(request.receive))
         except LostError:
             return Response(status_code=CLIENT_GONE)
-    return Response(body(gathering), media_type="application/json")
+    return Response(body(), media_type="application/json")
 
 
 async def gone(receive: Receive) -> None:

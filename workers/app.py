@@ -17,6 +17,7 @@ from workers.about import About
 from workers.answering import CLIENT_GONE
 from workers.chat import ChatCompletions
 from workers.completions import Completions
+from workers.fastchat import FastChat
 from workers.worker import Worker
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -36,6 +37,7 @@ def create_app(worker: Worker, token: ClusterToken, body_limit: int) -> Starlett
         ("GET", "/health"): about.health,
         ("GET", "/ready"): about.ready,
         ("GET", "/version"): about.version,
+        **{("POST", path): handler for path, handler in FastChat(worker, body_limit).routes().items()},
     }
     app = Starlette(
         routes=[Route(path, handler, methods=[method]) for (method, path), handler in routes.items()],

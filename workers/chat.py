@@ -4,7 +4,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from workers.answering import EventStream, Task, answer_whole, came_direct
+from workers.answering import StreamedAnswer, Task, answer_whole, came_direct
 from workers.body import read_body
 from workers.choice import Reading
 from workers.deltas import Stream
@@ -27,21 +27,23 @@ class ChatCompletions:
         self._limit = body_limit
 
     async def handle(self, request: Request) -> Response:
-        body = await read_body(request, self._limit)
-        asked = parse(_decoder, body)
-        task, prompt_tokens = await self._task(asked, len(body), direct=came_direct(request.headers))
+        sent = await read_body(request, self._limit)
+        asked = parse(_decoder, sent)
+        task, prompt_tokens = await self._task(asked, len(sent), direct=came_direct(request.headers))
         chance = self._worker.chance
         answer_id, created = f"chatcmpl-{chance.new_id()}", int(chance.now())
         if asked.stream:
             usage = wants_usage(asked)
-            return EventStream(
+            return StreamedAnswer(
                 task, Stream(answer_id, created, asked.model, True, usage, prompt_tokens, chance.new_call_id)
             )
 
-        def whole(gathering: Gathering) -> bytes:
+        gathering = Gathering(len(task.jobs))
+
+        def body() -> bytes:
             return gathering.chat(answer_id, created, asked.model, prompt_tokens, chance.new_call_id)
 
-        return await answer_whole(task, request, whole)
+        return await answer_whole(task, request, gathering.add, body)
 
     async def _task(self, asked: ChatRequest, size: int, *, direct: bool) -> tuple[Task, int]:
         check_refused(asked)

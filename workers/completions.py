@@ -4,7 +4,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from workers.answering import EventStream, Task, answer_whole, came_direct
+from workers.answering import StreamedAnswer, Task, answer_whole, came_direct
 from workers.body import read_body
 from workers.choice import Reading
 from workers.deltas import Stream
@@ -35,14 +35,16 @@ class Completions:
         answer_id, created = f"cmpl-{chance.new_id()}", int(chance.now())
         if asked.stream:
             usage = wants_usage(asked)
-            return EventStream(
+            return StreamedAnswer(
                 task, Stream(answer_id, created, asked.model, False, usage, prompt_tokens, chance.new_call_id)
             )
 
-        def whole(gathering: Gathering) -> bytes:
+        gathering = Gathering(len(task.jobs))
+
+        def body() -> bytes:
             return gathering.completion(answer_id, created, asked.model, prompt_tokens)
 
-        return await answer_whole(task, request, whole)
+        return await answer_whole(task, request, gathering.add, body)
 
     async def _task(self, asked: CompletionRequest, *, direct: bool) -> tuple[Task, int]:
         check_refused(asked)

@@ -1,20 +1,23 @@
 """Progress of choices → the chunks of a stream. Pure, but for the ids of tool calls, which come from outside."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from msgspec import UNSET
 
 from baton import sse
+from baton.errors import BatonError
 from workers.generation import Entry
 from workers.responses import Chunk, Delta, DeltaChoice, TextChoice, Usage, encode, tool_call, usage
 from workers.tools import Piece
 
+HEADERS: Mapping[str, str] = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+
 
 @dataclass(slots=True)
 class Stream:
-    """What the chunks of one stream have in common, and the counts that its end needs."""
+    """OpenAI's shape of a stream: what the chunks of one stream have in common, and the counts that its end needs."""
 
     id: str
     created: int
@@ -25,6 +28,10 @@ class Stream:
     call_id: Callable[[], str]
     tokens: dict[int, int] = field(default_factory=dict)  # of each choice that began
     calls: dict[int, int] = field(default_factory=dict)  # tool calls of each choice
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return HEADERS
 
     def events(self, entries: Iterable[Entry]) -> bytes:
         """The events for a batch of progress: neighbours of one choice become one chunk."""
@@ -45,6 +52,12 @@ class Stream:
             return sse.DONE
         total = usage(self.prompt_tokens, sum(self.tokens.values()))
         return self._event([], total) + sse.DONE
+
+    def failed(self, error: BatonError, *, started: bool) -> bytes:
+        """An error event; before the first event an error is an ordinary HTTP answer."""
+        if not started:
+            raise error
+        return sse.event(error.body())
 
     def _opening(self, index: int) -> list[bytes]:
         if not self.chat or index in self.tokens:

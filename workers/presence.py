@@ -8,17 +8,16 @@ from workers.worker import Worker
 class Presence:
     """The worker's two messages, made anew from its state whenever they are asked for."""
 
-    def __init__(self, worker: Worker, address: str, engine: str, speed: float) -> None:
+    def __init__(self, worker: Worker, address: str, engine: str) -> None:
         self._worker = worker
         self._address = address
         self._engine = engine
-        self._speed = speed
 
     def hello(self) -> Hello:
         worker = self._worker
         loaded = worker.loaded_at > 0
         models = [
-            Model(name, context_length=engine.context_length if loaded else 0)
+            Model(name, worker.loaded_at, engine.context_length if loaded else 0)
             for name, engine in worker.engines.items()
         ]
         notes = {key: note for engine in worker.distinct() for key, note in engine.notes.items()} if loaded else {}
@@ -27,7 +26,7 @@ class Presence:
             models=models,
             engine=self._engine,
             slots=worker.slots,
-            speed=self._speed,
+            speed=worker.speed,
             version=__version__,
             notes=notes,
         )

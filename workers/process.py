@@ -39,7 +39,7 @@ async def run(name: str, settings: WorkerSettings, build: Callable[[Any], Engine
             listening = url_of(listener, settings)
             address = announced(settings.worker_address, settings.host, listening, controllers[0], route_to)
         worker = make_worker(settings, build(settings))
-        speaker = Presence(worker, address, name, settings.speed)
+        speaker = Presence(worker, address, name)
         links = [
             Link(controller, token.headers(), speaker, worker.bell.watch(), rng=random.Random())
             for controller in controllers
@@ -51,7 +51,7 @@ async def run(name: str, settings: WorkerSettings, build: Callable[[Any], Engine
 def make_worker(settings: WorkerSettings, engine: Engine) -> Worker:
     seeds = None if settings.seed is None else random.Random(settings.seed)
     slots = Slots[Ticket](settings.limit_worker_concurrency, settings.max_waiting)
-    return Worker(dict.fromkeys(settings.names(), engine), slots, Chance(seeds=seeds))
+    return Worker(dict.fromkeys(settings.names(), engine), slots, Chance(seeds=seeds), settings.speed)
 
 
 async def _live(

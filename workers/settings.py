@@ -85,6 +85,18 @@ def check(settings: WorkerSettings) -> None:
         raise SettingsError("--speed must be above 0, and at most a million")
     if settings.drain_timeout < 0:
         raise SettingsError("--drain-timeout must be 0 or more")
+    if settings.max_body_bytes < 1:
+        raise SettingsError("--max-body-bytes must be 1 or more")
+    _check_names(settings)
+
+
+def _check_names(settings: WorkerSettings) -> None:
+    addresses = settings.controller_address
+    if settings.register and not addresses:
+        raise SettingsError("--controller-address is empty: give the controller's URL, or pass --no-register")
+    for address in addresses:
+        if not address.startswith(("http://", "https://")):
+            raise SettingsError(f"--controller-address {address}: give a URL, http://{address} say")
     for name in settings.names():
         if not 1 <= len(name) <= 256:
             raise SettingsError(f"--model-names: a name has 1 to 256 characters, not {len(name)}")

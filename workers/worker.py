@@ -47,8 +47,9 @@ class Bell:
 class Worker:
     """Owned by the event loop; everyone else reads."""
 
-    def __init__(self, engines: Mapping[str, Engine], slots: Slots[Ticket], chance: Chance) -> None:
+    def __init__(self, engines: Mapping[str, Engine], slots: Slots[Ticket], chance: Chance, speed: float = 1.0) -> None:
         self.engines = engines
+        self.speed = speed  # relative to a worker of speed 1
         self.chance = chance
         self.bell = Bell()
         self.slots = slots.size

@@ -2,17 +2,16 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import httpx
 import uvicorn
 
 from baton.auth import ClusterToken
-from baton.serve import Server
+from baton.serve import Server, listen
 from workers.app import create_app
 from workers.engines.base import Sampling, Token
 from workers.engines.fake import Answer, FakeEngine, FakeTokenizer
@@ -62,7 +61,8 @@ async def serving(
     worker = make_worker(settings, engine)
     if load:
         await worker.load()
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen(replace(settings, port=0))
+    listener.listen()
     app = create_app(worker, ClusterToken(token), settings.max_body_bytes)
     server = Server(uvicorn.Config(app, http="httptools", log_config=None, lifespan="on", timeout_graceful_shutdown=1))
     task = asyncio.create_task(server.serve(sockets=[listener]))
