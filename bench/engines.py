@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from bench.models import make_tenth_of_a_billion
 from workers.engines.base import Sampling
@@ -102,7 +102,9 @@ def show(rows: Sequence[Row]) -> None:
 
 def machine() -> str:
     """What the figures were measured on."""
-    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}, transformers {transformers.__version__}"
+    versions = (
+        f"Python {platform.python_version()}, PyTorch {torch.__version__}, transformers {transformers.__version__}"
+    )
     return f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {versions}"
 
 
@@ -124,7 +126,7 @@ def models() -> Iterator[list[Path]]:
 
 def main() -> None:
     """Measure and print."""
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     print(machine())
     print(f"greedy, {PROMPT_TOKENS} prompt tokens, {NEW_TOKENS} new ones, median of {RUNS} runs")
     with models() as folders:

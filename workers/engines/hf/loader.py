@@ -13,7 +13,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
-    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -120,7 +119,7 @@ def context_length(config: PreTrainedConfig, wanted: int | None) -> int:
     return wanted or own or UNLIMITED_CONTEXT
 
 
-def eos_ids(generation: GenerationConfig | None, config: PreTrainedConfig, tokenizer: int | None) -> frozenset[int]:
+def eos_ids(generation: object, config: PreTrainedConfig, tokenizer: int | None) -> frozenset[int]:
     """All ids that end a text, wherever the model names them."""
     found: set[int] = set()
     for ids in (getattr(generation, "eos_token_id", None), getattr(config, "eos_token_id", None), tokenizer):

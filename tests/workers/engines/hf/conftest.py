@@ -13,7 +13,7 @@ from tests.workers.engines.hf.tiny import make_model
 def quick() -> None:
     """See the module."""
     torch.set_num_threads(1)
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(scope="session")

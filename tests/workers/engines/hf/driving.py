@@ -112,7 +112,7 @@ async def _serve(engine: HfEngine, request: Request, may_start: asyncio.Event) -
 
 def stock(folder: Path, prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
     """What transformers' own `generate` gives for each prompt alone, end-of-text ids ignored."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = EOS
     found = []

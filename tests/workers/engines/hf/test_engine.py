@@ -2,31 +2,32 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from tests.workers.engines.hf.driving import generate, greedy, ids, random_prompt, running
+from tests.workers.engines.hf.driving import generate, greedy, ids, random_prompt, running, until
 from tests.workers.engines.hf.tiny import EOS
 from workers.engines.base import EngineError, EngineLoad, FinishReason, Sampling
 from workers.engines.hf.engine import HfEngine
 from workers.engines.hf.forward import Chunk
 from workers.engines.hf.kv import KvCache
 from workers.engines.hf.packed import PackedForward
+from workers.engines.hf.runner import Event
 from workers.engines.hf.settings import HfSettings
 
 PROMPT = [10, 20, 30, 40]
 
 
 async def settled(engine: HfEngine) -> EngineLoad:
-    """The load once nothing runs or waits; the test's own time limit bounds the wait."""
-    while (load := engine.load()).running or load.waiting:
-        await asyncio.sleep(0.001)
-    return load
+    """The load once nothing runs or waits."""
+    await until(lambda: not (engine.load().running or engine.load().waiting))
+    return engine.load()
 
 
 async def test_max_tokens_ends_with_length(llama: Path) -> None:
@@ -37,7 +38,7 @@ async def test_max_tokens_ends_with_length(llama: Path) -> None:
         assert len(await generate(engine, PROMPT, greedy(1))) == 1
 
 
-async def test_an_end_id_is_delivered_and_ends(llama: Path) -> None:
+async def test_an_end_id_is_delivered_and_ends(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stop id of the request, and the model's own end-of-text id, come as the last token, with `stop`."""
     async with running(llama) as engine:
         free = await ids(engine, PROMPT, greedy(12))
@@ -46,7 +47,7 @@ async def test_an_end_id_is_delivered_and_ends(llama: Path) -> None:
         assert [token.id for token in stopped] == free[: end + 1]
         assert stopped[-1].finish is FinishReason.STOP
         assert engine._loaded is not None
-        engine._loaded.eos |= {free[end]}  # type: ignore[misc]
+        monkeypatch.setattr(engine, "_loaded", replace(engine._loaded, eos=frozenset({EOS, free[end]})))
         own = await generate(engine, PROMPT, greedy(12, ignore_eos=False))
         assert own == stopped
         assert await ids(engine, PROMPT, greedy(12)) == free  # ignore_eos
@@ -98,8 +99,7 @@ async def test_giving_up_during_prefill_and_in_the_queue(llama: Path) -> None:
     """A cancelled consumer frees a row whose prompt is half computed, and its place in the queue."""
     async with running(llama, slots=1, prompt_budget=1) as engine:
         tasks = [asyncio.create_task(generate(engine, [5] * 200, greedy(9))) for _ in range(3)]
-        while not engine.load().kv_usage:
-            await asyncio.sleep(0.001)
+        await until(lambda: engine.load().kv_usage)
         load = engine.load()
         assert (load.running, load.waiting) == (1, 2)
         for task in tasks:
@@ -166,8 +166,6 @@ async def test_a_fault_outside_the_model_ends_the_generations_not_the_engine(
 
 async def test_the_loop_goes_on_while_a_step_computes(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that takes as long as it likes holds nobody else up."""
-    import threading
-
     release = threading.Event()
     async with running(llama) as engine:
         plain = PackedForward.forward
@@ -189,8 +187,7 @@ async def test_stop_ends_what_runs_and_what_waits(llama: Path) -> None:
     """Stopping fails running and waiting generations with a sentence, at once, and can be repeated."""
     async with running(llama, slots=1) as engine:
         tasks = [asyncio.create_task(generate(engine, PROMPT, greedy(240))) for _ in range(3)]
-        while not engine.load().running:
-            await asyncio.sleep(0.001)
+        await until(lambda: engine.load().running)
         await engine.stop()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [str(result) for result in results] == ["the engine is stopping"] * 3
@@ -213,10 +210,15 @@ async def test_before_start() -> None:
 
 async def test_results_cross_to_the_loop_once_per_step(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many rows a step has, the event loop is called once for all of them."""
-    calls: list[Any] = []
+    calls: list[int] = []
     async with running(llama, slots=8) as engine:
         plain = engine._deliver
-        monkeypatch.setattr(engine, "_deliver", lambda events: (calls.append(len(events)), plain(events)))
+
+        def counting(events: list[Event]) -> None:
+            calls.append(len(events))
+            plain(events)
+
+        monkeypatch.setattr(engine, "_deliver", counting)
         await asyncio.gather(*[generate(engine, PROMPT, greedy(20)) for _ in range(8)])
     assert sum(calls) == 160
     assert max(calls) == 8
@@ -225,15 +227,14 @@ async def test_results_cross_to_the_loop_once_per_step(llama: Path, monkeypatch:
 
 async def test_a_long_prompt_does_not_stall_the_others(llama: Path) -> None:
     """While a prompt of 200 tokens is computed 10 at a time, a running request gets a token with each piece."""
-    async with running(llama, prompt_budget=10) as engine:
-        async with aclosing(engine.generate(PROMPT, greedy(100))) as running_one:
-            await anext(running_one)
-            order: list[str] = []
-            late = asyncio.create_task(generate(engine, [3] * 200, greedy(1)))
-            late.add_done_callback(lambda _: order.append("prompt"))
-            async for _ in running_one:
-                order.append("token")
-            await late
+    order: list[str] = []
+    async with running(llama, prompt_budget=10) as engine, aclosing(engine.generate(PROMPT, greedy(100))) as first:
+        await anext(first)
+        late = asyncio.create_task(generate(engine, [3] * 200, greedy(1)))
+        late.add_done_callback(lambda _: order.append("prompt"))
+        async for _ in first:
+            order.append("token")
+        await late
     assert order.index("prompt") >= 19
 
 

@@ -12,12 +12,13 @@ from workers.engines.hf import sampler
 from workers.engines.hf.sequence import Sequence
 
 
-def sequence(prompt: list[int], output: list[int] | None = None, **options: Any) -> Sequence:
+def sequence(prompt: list[int], output: list[int] | None = None, **options: object) -> Sequence:
     """A sequence that has got these tokens."""
+    changes: dict[str, Any] = {"max_tokens": 100, "seed": 0, **options}
     made = Sequence(
         prompt=prompt,
-        sampling=Sampling(**{"max_tokens": 100} | options),
-        seed=options.get("seed") or 0,
+        sampling=Sampling(**changes),
+        seed=changes["seed"],
         ends=frozenset(),
         room=1000,
         deliver=lambda _: None,
@@ -50,7 +51,7 @@ def test_penalties_are_those_of_the_definitions() -> None:
 
 def test_what_was_resumed_counts_as_output() -> None:
     """After a hand-over the penalties are those of the uninterrupted generation, not those of a longer prompt."""
-    options = {"repetition_penalty": 1.1, "presence_penalty": 1.0, "frequency_penalty": -0.5}
+    options: dict[str, Any] = {"repetition_penalty": 1.1, "presence_penalty": 1.0, "frequency_penalty": -0.5}
     found = []
     for made in (
         sequence([1, 2], [4, 4, 5], **options),

@@ -3,11 +3,12 @@
 import dataclasses
 import random
 from pathlib import Path
+from typing import Any
 
-from tests.workers.engines.hf.driving import Request, crowd, ids, random_prompt, running, serve_together
+from tests.workers.engines.hf.driving import Request, crowd, greedy, ids, random_prompt, running, serve_together
 from workers.engines.base import Sampling
 
-KINDS = [
+KINDS: list[dict[str, Any]] = [
     {"temperature": 1.0},
     {"temperature": 0.7, "top_p": 0.9},
     {"temperature": 1.3, "top_k": 20},
@@ -21,7 +22,7 @@ def sampled_crowd() -> list[Request]:
     requests = crowd(random.Random(4), 15, longest=40)
     for number, request in enumerate(requests):
         options = {"seed": number * 7919} | KINDS[number % len(KINDS)]
-        request.sampling = dataclasses.replace(request.sampling, **options)  # type: ignore[arg-type]
+        request.sampling = dataclasses.replace(request.sampling, **options)
     return requests
 
 
@@ -41,7 +42,7 @@ async def test_a_resumed_generation_continues_exactly(llama: Path) -> None:
     """Prompt and the tokens so far, sent with the same seed, bring the tokens that would have come."""
     async with running(llama) as engine:
         for number, options in enumerate([{"temperature": 0.0}, *KINDS]):
-            sampling = Sampling(**({"max_tokens": 30, "ignore_eos": True, "seed": 11} | options))
+            sampling = greedy(30, seed=11, **options)
             prompt = random_prompt(random.Random(number), 12)
             whole = await ids(engine, prompt, sampling)
             kept = len(whole) // 2

@@ -1,7 +1,7 @@
 """Small models with random weights, and a tokenizer for them."""
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -26,7 +26,7 @@ OLD = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
 WINDOW = {"sliding_window": 8}
 MIXED = {"layer_types": ["sliding_attention", "full_attention"], "head_dim": 8} | WINDOW
 
-BATCHED: Mapping[str, Mapping[str, object]] = {
+BATCHED: dict[str, dict[str, Any]] = {
     "llama": GROUPED,
     "qwen2": GROUPED,
     "qwen3": GROUPED | {"head_dim": 8},
@@ -47,7 +47,7 @@ BATCHED: Mapping[str, Mapping[str, object]] = {
     "glm4": GROUPED | {"head_dim": 8, "pad_token_id": 0},
     "smollm3": GROUPED | {"pad_token_id": 0},
 }
-FALLBACK: Mapping[str, Mapping[str, object]] = {
+FALLBACK: dict[str, dict[str, Any]] = {
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
     "mamba2": {
         "hidden_size": 32,
@@ -69,7 +69,8 @@ def make_model(folder: Path, family: str = "llama", **changes: object) -> PreTra
     options = {**(BATCHED | FALLBACK)[family], "vocab_size": VOCABULARY, **changes}
     config = AutoConfig.for_model(family, **options, bos_token_id=None, eos_token_id=EOS)
     torch.manual_seed(0)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    auto: Any = AutoModelForCausalLM  # its class methods have no types
+    model = cast(PreTrainedModel, auto.from_config(config, dtype=torch.float32))
     scale_up(model)
     model.train(False)
     model.save_pretrained(folder)
@@ -92,6 +93,7 @@ def make_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens(list(SPECIALS))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token=SPECIALS[0])
+    fast: Any = PreTrainedTokenizerFast  # its constructor has no types
+    tokenizer = cast(PreTrainedTokenizerFast, fast(tokenizer_object=core, eos_token=SPECIALS[0]))
     tokenizer.chat_template = template
     return tokenizer
