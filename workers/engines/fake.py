@@ -8,6 +8,7 @@ import json
 import random
 import time
 import zlib
+from array import array
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from workers.engines.base import (
@@ -60,24 +61,22 @@ def _word(token: int) -> str:
 class Answer:
     """The answer to a prompt, by position. A function of its arguments alone."""
 
-    __slots__ = ("_done", "_echo", "_key", "_length", "_sampling")
+    __slots__ = ("_echo", "_key", "_length", "_sampling")
 
     def __init__(self, prompt: Sequence[int], sampling: Sampling, reply_tokens: int) -> None:
-        self._done = sampling.resumed
-        prompt = prompt[: len(prompt) - self._done]
+        prompt = prompt[: len(prompt) - sampling.resumed]
         self._echo = _echo(bytes(token for token in prompt if token < END))
-        self._key = zlib.crc32(repr((list(prompt), sampling.seed)).encode())
+        self._key = zlib.crc32(array("I", prompt), zlib.crc32(str(sampling.seed).encode()))
         self._length = reply_tokens if self._echo is None else len(self._echo) + 1
         self._sampling = sampling
 
     def token(self, position: int) -> Token:
-        """The token at a position of what is still to come."""
+        """The token at a position of the output, counted from the answer's beginning."""
         sampling, count = self._sampling, position + 1
-        place = self._done + position
         may_end = count > sampling.min_tokens
-        if place + 1 >= self._length and may_end and not sampling.ignore_eos:
+        if count >= self._length and may_end and not sampling.ignore_eos:
             return Token(END, FinishReason.STOP)
-        token = self._text(place)
+        token = self._text(position)
         if token in sampling.stop_token_ids and may_end:
             return Token(token, FinishReason.STOP)
         return Token(token, FinishReason.LENGTH if count >= sampling.max_tokens else None)
@@ -155,7 +154,7 @@ class FakeEngine:
         self._running += 1
         try:
             await self._prefill(len(prompt))
-            for position in range(sampling.max_tokens):
+            for position in range(sampling.resumed, sampling.max_tokens):
                 await self._pace(position)
                 if position == fails_at:
                     raise EngineError(f"the fake engine was told to fail after {fails_at} tokens")

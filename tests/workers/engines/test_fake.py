@@ -42,7 +42,7 @@ async def test_what_was_resumed_counts_as_output() -> None:
     engine = FakeEngine(FakeWorkerSettings())
     whole = await run(engine, Sampling(30, seed=4))
     kept = [token.id for token in whole[:12]]
-    rest = await run(engine, Sampling(18, seed=4, resumed=12), PROMPT + kept)
+    rest = await run(engine, Sampling(30, seed=4, resumed=12), PROMPT + kept)
     assert rest == whole[12:]
 
 
