@@ -103,7 +103,7 @@ def _everything_else(settings: ApiServerSettings, parts: Parts) -> FastAPI:
             await asyncio.gather(*tasks, return_exceptions=True)
             parts.upstream.close()
 
-    app = FastAPI(title="Baton", version=__version__, lifespan=lifespan)
+    app = FastAPI(title="Baton", version=__version__, lifespan=lifespan, redirect_slashes=False)
     app.add_middleware(Door, secret=parts.keys, open_paths=OPEN_PATHS, refusal=REFUSAL)
     if settings.allowed_origins:
         app.add_middleware(

@@ -5,14 +5,13 @@ import logging
 import random
 import time
 
-import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from api_server.replica import Replica
 from baton.auth import ClusterToken
 from baton.backoff import Backoff
-from baton.wire import WATCH_PATH, InFlight, decode_to_api_server, encode
+from baton.wire import GARBLED, WATCH_PATH, InFlight, decode_to_api_server, encode
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ class Watch:
                         self._url, additional_headers=self._token.headers(), proxy=None, max_size=SNAPSHOT_LIMIT
                     ) as socket:
                         await self._follow(socket, backoff)
-                except (OSError, WebSocketException, TimeoutError, msgspec.DecodeError) as error:
+                except (OSError, WebSocketException, TimeoutError, *GARBLED) as error:
                     self._tell_outage(error)
                 await asyncio.sleep(backoff.next())
 

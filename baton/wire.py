@@ -121,7 +121,7 @@ decode_to_api_server = msgspec.json.Decoder(ToApiServer).decode
 decode_in_flight = msgspec.json.Decoder(InFlight).decode
 encode = msgspec.json.Encoder().encode
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what the decoders raise on garbage
+GARBLED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what the decoders raise on garbage
 
 
 def finite(value: float) -> bool:

@@ -62,7 +62,7 @@ def create_app(settings: ControllerSettings, token: ClusterToken) -> FastAPI:
     watchers = Watchers()
     fleet = Fleet(uuid4().hex, POLICIES[settings.dispatch_method], random.Random(), watchers.touch)
     links = Links(fleet, clock)
-    client = httpx.AsyncClient(trust_env=False)
+    client = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=None))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -73,7 +73,7 @@ def create_app(settings: ControllerSettings, token: ClusterToken) -> FastAPI:
             finally:
                 sweeping.cancel()
 
-    app = FastAPI(title="Baton controller", version=__version__, lifespan=lifespan)
+    app = FastAPI(title="Baton controller", version=__version__, lifespan=lifespan, redirect_slashes=False)
     app.add_middleware(Door, secret=token, open_paths=OPEN_PATHS, refusal=REFUSAL)
     answer_errors(app)
     app.include_router(FastChatRoutes(fleet, token, client, clock, settings.fastchat_expiration).router())

@@ -18,10 +18,10 @@ from fastapi.responses import StreamingResponse
 from msgspec import Meta
 
 from baton.auth import ClusterToken, is_loopback
-from baton.errors import InvalidRequestError, WorkerFailedError
-from baton.http import read_json
-from baton.wire import Hello, Model, Protocol
-from controller.fleet import Fleet
+from baton.errors import InvalidRequestError, OverloadedError, WorkerFailedError
+from baton.http import decode_json, read_body, read_json
+from baton.wire import GARBLED, Address, Hello, Model, Protocol
+from controller.fleet import Fleet, FleetFullError
 from controller.registry import Worker
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class ModelQuery(msgspec.Struct):
     model: str
 
 
-class Address(msgspec.Struct):
+class Chosen(msgspec.Struct):
     address: str
 
 
@@ -111,17 +111,22 @@ class FastChatRoutes:
 
     async def register_worker(self, request: Request) -> Response:
         registration = await read_json(request, Registration)
-        status = registration.worker_status or await self._poll_named(registration.worker_name)
-        hello = _hello(registration, status)
+        address = _address(registration.worker_name)
+        status = registration.worker_status or await self._poll_named(address)
+        hello = _hello(address, registration, status)
         lifetime = self._expiration if registration.check_heart_beat else float("inf")
-        self._fleet.hello(0, hello, self._clock(), lifetime)
+        try:
+            self._fleet.hello(0, hello, self._clock(), lifetime)
+        except FleetFullError as error:
+            raise OverloadedError(str(error)) from error
         self._fleet.set_queue_length(hello.address, status.queue_length, self._clock())
         log.info("FastChat worker %s is here: %s", hello.address, ", ".join(status.model_names))
         return _json(None)
 
     async def receive_heart_beat(self, request: Request) -> Response:
         beat = await read_json(request, HeartBeat)
-        return _json(Exist(self._fleet.set_queue_length(beat.worker_name, beat.queue_length, self._clock())))
+        address = beat.worker_name.rstrip("/")
+        return _json(Exist(self._fleet.set_queue_length(address, beat.queue_length, self._clock())))
 
     async def refresh_all_workers(self) -> Response:
         """Poll the old workers, all at once; ours need no poll, their links say how they are."""
@@ -145,7 +150,7 @@ class FastChatRoutes:
 
     async def get_worker_address(self, request: Request) -> Response:
         query = await read_json(request, ModelQuery)
-        return _json(Address(self._fleet.choose(query.model, self._clock()) or ""))
+        return _json(Chosen(self._fleet.choose(query.model, self._clock()) or ""))
 
     async def worker_get_status(self) -> Response:
         workers = list(self._fleet.registry.workers())
@@ -157,8 +162,8 @@ class FastChatRoutes:
 
     async def worker_generate_stream(self, request: Request) -> Response:
         """Relay to a worker's route of the same name: a controller can stand in for its workers."""
-        body = await request.body()
-        query = await read_json(request, ModelQuery, RELAY_LIMIT)
+        body = await read_body(request, RELAY_LIMIT)
+        query = decode_json(body, ModelQuery)
         address = self._fleet.choose(query.model, self._clock())
         if address is None:
             return Response(_frame(NO_WORKER, f"no worker serves {query.model!r}"))
@@ -197,7 +202,7 @@ class FastChatRoutes:
             reply = await self._client.post(f"{address}/worker_get_status", timeout=POLL_TIMEOUT)
             reply.raise_for_status()
             return msgspec.json.decode(reply.content, type=WorkerStatus)
-        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, *GARBLED) as error:
             log.info("poll of %s failed: %s", address, error or type(error).__name__)
             return None
 
@@ -209,10 +214,18 @@ def _model_names(workers: Iterable[Worker], *, multimodal: bool) -> set[str]:
     return {model.name for w in workers for model in w.hello.models if model.multimodal is multimodal}
 
 
-def _hello(registration: Registration, status: WorkerStatus) -> Hello:
+def _address(worker_name: str) -> str:
+    """A worker's name as the address that it must be; some end with a slash. Raises InvalidRequestError."""
+    try:
+        return msgspec.convert(worker_name.rstrip("/"), Address)
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(f"worker_name must be a URL without path: {error}", param="worker_name") from error
+
+
+def _hello(address: str, registration: Registration, status: WorkerStatus) -> Hello:
     """The registration as our own record. Raises InvalidRequestError."""
     draft = Hello(
-        address=registration.worker_name.rstrip("/"),
+        address=address,
         models=[Model(name, multimodal=registration.multimodal) for name in status.model_names],
         engine="fastchat",
         speed=status.speed,

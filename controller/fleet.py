@@ -47,6 +47,7 @@ class Fleet:
         Raises FleetFullError.
         """
         presence = self._presence.get(hello.address)
+        another = presence is not None and presence.owner != owner
         if presence is None:
             if len(self._presence) >= MAX_WORKERS:
                 raise FleetFullError(f"this controller keeps at most {MAX_WORKERS} workers")
@@ -54,6 +55,8 @@ class Fleet:
         else:
             presence.owner, presence.heard, presence.lifetime = owner, now, lifetime
         worker = self.registry.put(hello, now)
+        if another:
+            worker.status = Status()  # what its predecessor said, that it drains perhaps, does not bind it
         worker.silent = False
         worker.others = self._total_in_flight(hello.address)
         self._touched(hello.address)

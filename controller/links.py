@@ -4,10 +4,9 @@ import itertools
 import logging
 from collections.abc import Callable
 
-import msgspec
 from fastapi import WebSocket, WebSocketDisconnect
 
-from baton.wire import Hello, decode_from_worker
+from baton.wire import GARBLED, Hello, decode_from_worker
 from controller.fleet import Fleet, FleetFullError
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ class Links:
                 address = self._take(number, address, await receive(socket))
         except WebSocketDisconnect:
             pass  # the usual end: the worker stopped, died, or lost its network
-        except (msgspec.DecodeError, _BrokenLinkError) as error:
+        except (*GARBLED, _BrokenLinkError) as error:
             log.warning("link of %s closed: %s", address or "an unnamed worker", error)
             await socket.close(UNREADABLE, str(error)[:120])
         except FleetFullError as error:

@@ -4,10 +4,9 @@ import asyncio
 import itertools
 import logging
 
-import msgspec
 from fastapi import WebSocket, WebSocketDisconnect
 
-from baton.wire import Changed, Gone, decode_in_flight, encode
+from baton.wire import GARBLED, Changed, Gone, decode_in_flight, encode
 from controller.fleet import Fleet
 from controller.links import receive
 
@@ -79,6 +78,6 @@ async def _listen(socket: WebSocket, fleet: Fleet, number: int) -> None:
             fleet.in_flight(number, decode_in_flight(await receive(socket)).counts)
     except WebSocketDisconnect:
         return
-    except msgspec.DecodeError as error:
+    except GARBLED as error:
         log.warning("watch closed: %s", error)
         await socket.close(1003, str(error)[:120])

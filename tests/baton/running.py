@@ -39,11 +39,11 @@ async def running(app: Callable[..., Any], port: int = 0) -> AsyncIterator[str]:
         access_log=False,
         timeout_graceful_shutdown=1,
     )
+    config.load()
     server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve())
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()  # without its main loop, which would look only ten times a second whether to stop
     try:
-        await until(lambda: server.started or serving.done())
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        server.should_exit = True
-        await serving
+        await server.shutdown()
