@@ -31,14 +31,14 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._buffered = 0
         self._paused = False
-        self._head = self._complete = self._sized = False
+        self._head = self._complete = self._sized = self._keep_alive = False
         self._error: UpstreamError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     @property
     def reusable(self) -> bool:
         """Whether another request may follow on this connection."""
-        return self._complete and self._error is None and self._parser.should_keep_alive()
+        return self._complete and self._error is None and self._keep_alive
 
     @property
     def waiting(self) -> bool:
@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         """Begin an exchange."""
         self._parser = httptools.HttpResponseParser(self)
         self.status, self.headers = 0, []
-        self._head = self._complete = self._sized = False
+        self._head = self._complete = self._sized = self._keep_alive = False
         self._parts, self._buffered = [], 0
         self.last_heard = time.monotonic()
         self._transport.write(request)
@@ -133,6 +133,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._complete = self._head
+        self._keep_alive = self._parser.should_keep_alive()  # only here: the parser forgets once this returns
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

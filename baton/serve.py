@@ -111,6 +111,7 @@ def _config(app: AsgiApp, settings: ServeSettings) -> uvicorn.Config:
         lifespan="on",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=GRACE,
