@@ -37,8 +37,11 @@ def attend(  # noqa: PLR0913, PLR0917 - the names and their order are transforme
     step = STEP.get()
     layer = cast(int, module.layer_idx)
     step.calls.append((layer, {**others, "sliding_window": sliding_window}))
-    keys, values = step.write(layer, key, value)
     look = Look(scaling or query.shape[-1] ** -0.5, sliding_window, softcap, s_aux)
-    parts = [look.singles(step, query, keys, values)] if step.singles else []
-    parts += [look.span(step, span, query, keys, values) for span in step.spans]
-    return (parts[0] if len(parts) == 1 else torch.cat(parts))[None], None
+    found: list[torch.Tensor] = []
+    for part in step.parts:
+        own = query[:, :, part.slice]
+        keys, values = part.write(layer, key[:, :, part.slice], value[:, :, part.slice])
+        found += [look.singles(part, own, keys, values)] if part.singles else []
+        found += [look.span(part, span, own, keys, values) for span in part.spans]
+    return (found[0] if len(found) == 1 else torch.cat(found))[None], None

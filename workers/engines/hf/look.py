@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from workers.engines.hf.step import Span, Step
+from workers.engines.hf.part import Part, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,22 +17,22 @@ class Look:
     cap: float | None  # scores are bent to stay within ± this
     sinks: torch.Tensor | None  # per head [heads] a learned score that takes weight and gives no value
 
-    def singles(self, step: Step, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    def singles(self, part: Part, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """The single tokens, all rows at once: [singles, heads, size]."""
-        rows, heads = step.rows, keys.shape[1]
-        queries = query[0, :, : step.singles].transpose(0, 1)
-        if not step.dense:  # rows between them have no single token now: they get a query of zeros
+        rows, heads = part.rows, keys.shape[1]
+        queries = query[0, :, : part.singles].transpose(0, 1)
+        if not part.dense:  # rows between them have no single token now: they get a query of zeros
             empty = queries.new_zeros(rows, *queries.shape[1:])
-            queries = empty.index_copy_(0, step.single_rows(query.device), queries)
+            queries = empty.index_copy_(0, part.single_rows(query.device), queries)
         grouped = queries.reshape(rows * heads, -1, queries.shape[-1])
-        bias = step.single_bias(keys.shape[2], self.window, query).expand(-1, heads, -1, -1).flatten(0, 1)
+        bias = part.single_bias(keys.shape[2], self.window, query).expand(-1, heads, -1, -1).flatten(0, 1)
         sinks = None if self.sinks is None else self.sinks.view(heads, -1).repeat(rows, 1)
         found = self._weigh(grouped, keys[:rows].flatten(0, 1), values[:rows].flatten(0, 1), bias, sinks)
         found = found.reshape(rows, -1, found.shape[-1])
-        return found if step.dense else found.index_select(0, step.single_rows(query.device))
+        return found if part.dense else found.index_select(0, part.single_rows(query.device))
 
     def span(
-        self, step: Step, span: Span, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+        self, part: Part, span: Span, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
     ) -> torch.Tensor:
         """Several tokens of one row: [count, heads, size]."""
         queries = query[0, :, span.first : span.first + span.count]
@@ -40,22 +40,22 @@ class Look:
         keys = keys[span.row, :, : span.end].repeat_interleave(group, 0)
         values = values[span.row, :, : span.end].repeat_interleave(group, 0)
         fused = self.cap is None and self.sinks is None
-        return (self._fused if fused else self._by_hand)(step, span, queries, keys, values).transpose(0, 1)
+        return (self._fused if fused else self._by_hand)(part, span, queries, keys, values).transpose(0, 1)
 
     def _fused(
-        self, step: Step, span: Span, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+        self, part: Part, span: Span, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
     ) -> torch.Tensor:
         plain = span.start == 0 and (self.window is None or span.end <= self.window)
-        mask = None if plain else step.span_mask(span, self.window, queries.device)
+        mask = None if plain else part.span_mask(span, self.window, queries.device)
         return functional.scaled_dot_product_attention(
             queries[None], keys[None], values[None], mask, is_causal=plain, scale=self.scale
         )[0]
 
     def _by_hand(
-        self, step: Step, span: Span, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+        self, part: Part, span: Span, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
     ) -> torch.Tensor:
         heads, count = queries.shape[:2]
-        hidden = ~step.span_mask(span, self.window, queries.device)
+        hidden = ~part.span_mask(span, self.window, queries.device)
         bias = torch.zeros_like(hidden, dtype=queries.dtype).masked_fill_(hidden, float("-inf"))
         sinks = None if self.sinks is None else self.sinks.view(heads, 1).expand(heads, count)
         return self._weigh(queries, keys, values, bias.expand(heads, -1, -1), sinks)

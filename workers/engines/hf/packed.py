@@ -8,27 +8,25 @@ from transformers import PreTrainedModel
 
 from workers.engines.hf.attention import STEP
 from workers.engines.hf.forward import Chunk
-from workers.engines.hf.kv import KvCache
 from workers.engines.hf.model import embedding
+from workers.engines.hf.shelves import Shelves
 from workers.engines.hf.step import Calls, Step
 
 
 class PackedForward:
     """A model whose attention is `attention.attend`, with the keys and values of its rows."""
 
-    def __init__(self, model: PreTrainedModel, kv: KvCache) -> None:
-        self._model, self._kv = model, kv
+    def __init__(self, model: PreTrainedModel, shelves: Shelves) -> None:
+        self._model, self._shelves = model, shelves
         self._device = embedding(model).weight.device
         self._selects = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.calls: Calls = []  # of the attention in the newest step, for the gate
 
     def forward(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """See Forward."""
-        self._kv.reserve(chunks)
-        step = Step(chunks, self._kv, self._device)
+        step = Step(chunks, self._shelves.place(chunks), self._device)
         self.calls = step.calls
-        wanted = step.wanted()
-        selection = {"logits_to_keep": wanted} if self._selects else {}
+        selection = {"logits_to_keep": step.wanted} if self._selects else {}
         token = STEP.set(step)
         try:
             out = self._model(input_ids=step.ids, position_ids=step.positions, use_cache=False, **selection)
@@ -36,13 +34,13 @@ class PackedForward:
             STEP.reset(token)
         logits: torch.Tensor = out.logits[0]
         if not self._selects:
-            logits = logits[wanted.to(logits.device)]
+            logits = logits[step.wanted.to(logits.device)]
         return logits[: step.wanted_count]
 
     def remove(self, row: int, last: int) -> None:
         """See Forward."""
-        self._kv.remove(row, last)
+        self._shelves.remove(row, last)
 
     def clear(self) -> None:
         """See Forward."""
-        self._kv.clear()
+        self._shelves.clear()

@@ -10,9 +10,9 @@ from workers.engines.hf.attention import register
 from workers.engines.hf.batch import Shares, one_whole, split_budget
 from workers.engines.hf.fallback import FallbackForward
 from workers.engines.hf.forward import Forward
-from workers.engines.hf.kv import KvCache
 from workers.engines.hf.model import embedding
 from workers.engines.hf.packed import PackedForward
+from workers.engines.hf.shelves import Shelves
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ def proven(model: PreTrainedModel, slots: int, context: int) -> PackedForward:
     expected, tolerance = gate.reference(model, ids), gate.tolerance(model)
     gate.switch_over(model)
     # Attention reads whole tensors on a CPU, so they stay tight; on a GPU growing (copying, new addresses) costs more.
-    kv = KvCache(slots, context, 64 if model.device.type == "cpu" else 512)
-    forward = PackedForward(model, kv)
+    shelves = Shelves(slots, context, 64 if model.device.type == "cpu" else 512)
+    forward = PackedForward(model, shelves)
     gate.check_logits(gate.probe(forward, model, ids), expected, tolerance)
     norm.fuse(model)
     if linear.can_pack(model.device, model.dtype) and calls_linears(model, forward):

@@ -16,10 +16,10 @@ from tests.workers.engines.hf.tiny import EOS
 from workers.engines.base import EngineError, EngineLoad, FinishReason, Sampling
 from workers.engines.hf.engine import HfEngine
 from workers.engines.hf.forward import Chunk
-from workers.engines.hf.kv import KvCache
 from workers.engines.hf.packed import PackedForward
 from workers.engines.hf.runner import Event
 from workers.engines.hf.settings import HfSettings
+from workers.engines.hf.shelf import Shelf
 
 PROMPT = [10, 20, 30, 40]
 
@@ -135,16 +135,16 @@ async def test_a_bad_row_fails_alone(llama: Path, monkeypatch: pytest.MonkeyPatc
 
 async def test_memory_running_out_fails_who_needs_it(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the cache cannot grow for a long request, shorter ones go on."""
-    plain = KvCache._resize
+    plain = Shelf._resize
 
-    def small(self: KvCache, shape: tuple[int, int]) -> None:
+    def small(self: Shelf, shape: tuple[int, int]) -> None:
         if shape[1] > 64:
             raise torch.OutOfMemoryError("tried to allocate more than there is")
         plain(self, shape)
 
     async with running(llama) as engine:
         alone = await ids(engine, PROMPT, greedy(40))
-        monkeypatch.setattr(KvCache, "_resize", small)
+        monkeypatch.setattr(Shelf, "_resize", small)
         first, second = await asyncio.gather(
             ids(engine, PROMPT, greedy(40)), generate(engine, [1] * 50, greedy(40)), return_exceptions=True
         )

@@ -13,8 +13,9 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from tests.workers.engines.hf.tiny import BATCHED, make_model
 from workers.engines.hf import gate, linear, norm
 from workers.engines.hf.look import Look
+from workers.engines.hf.part import Part
 from workers.engines.hf.path import choose_path
-from workers.engines.hf.step import Calls, Step
+from workers.engines.hf.step import Calls
 
 
 @pytest.fixture
@@ -67,8 +68,8 @@ def test_wrong_logits_are_noticed(model: PreTrainedModel, monkeypatch: pytest.Mo
     before = model(ids).logits
     plain = Look.singles
 
-    def wrong(self: Look, step: Step, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        return plain(replace(self, scale=2 * self.scale), step, query, keys, values)
+    def wrong(self: Look, part: Part, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        return plain(replace(self, scale=2 * self.scale), part, query, keys, values)
 
     monkeypatch.setattr(Look, "singles", wrong)
     found = note(model)

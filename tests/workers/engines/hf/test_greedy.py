@@ -38,6 +38,18 @@ async def test_alone_and_in_a_crowd(llama: Path) -> None:
         assert found == [tokens[: r.leave_after or len(tokens)] for tokens, r in zip(alone, requests, strict=True)]
 
 
+async def test_rows_that_outgrow_their_shelf(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short and long rows, many of which change shelves while others run, get what they get alone."""
+    requests = crowd(random.Random(5), 30, longest=120)
+    async with running(llama, slots=1) as engine:
+        alone = [await ids(engine, request.prompt, request.sampling) for request in requests]
+    monkeypatch.setattr("workers.engines.hf.shelves.SHORT", 6)
+    monkeypatch.setattr("workers.engines.hf.shelves.STRIDE", 2)
+    async with running(llama, slots=8, prompt_budget=20) as engine:
+        found = await serve_together(engine, requests)
+    assert found == [tokens[: r.leave_after or len(tokens)] for tokens, r in zip(alone, requests, strict=True)]
+
+
 async def test_the_models_are_sensitive_to_their_prompt(llama: Path) -> None:
     """The control: a prompt that differs in its first token only gets another answer, so a lost key would show."""
     prompts = [random_prompt(random.Random(seed), 30) for seed in range(4)]

@@ -1,4 +1,4 @@
-"""The keys and values of every row, for every layer."""
+"""The keys and values of rows of about the same length, for every layer."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import torch
 from workers.engines.hf.forward import Chunk
 
 
-class KvCache:
+class Shelf:
     """Per layer two tensors [rows, heads, tokens, head size], sized to what the rows hold now.
 
     Attention reads whole tensors, so an unused tail costs time in each step: the token dimension is the longest
@@ -33,6 +33,13 @@ class KvCache:
         if index not in self._layers:
             self._layers[index] = (self._empty(keys), self._empty(values))
         return self._layers[index]
+
+    def take(self, row: int, other: "Shelf", theirs: int) -> None:
+        """Copy the row `theirs` of another shelf into `row`, for which there is room."""
+        length = other._lengths.get(theirs, 0)
+        for index, (keys, values) in other._layers.items():
+            for mine, old in zip(self.layer(index, keys, values), (keys, values), strict=True):
+                mine[row, :, :length] = old[theirs, :, :length]
 
     def remove(self, row: int, last: int) -> None:
         """Forget `row` and let `last` take its place."""
