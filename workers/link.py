@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from baton.backoff import Backoff
 from baton.wire import LINK_PATH, STATUS_COALESCE, STATUS_INTERVAL, Hello, State, Status, encode
@@ -57,7 +57,7 @@ class Link:
         while True:
             try:
                 await self._connected()
-            except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed, TimeoutError, LostError) as error:
+            except (OSError, WebSocketException, TimeoutError, LostError) as error:
                 self._tell(logging.WARNING, f"no link to the controller {self._controller}: {_trouble(error)}")
             await asyncio.sleep(self._backoff.next())
 

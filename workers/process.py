@@ -5,10 +5,11 @@ import logging
 import random
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
-from baton.auth import ClusterToken, cluster_token
+from baton.auth import ClusterToken, cluster_token, is_loopback
 from baton.serve import listen, serve, url_of
 from workers.address import announced, route_to
 from workers.admission import Ticket
@@ -38,6 +39,7 @@ async def run(name: str, settings: WorkerSettings, build: Callable[[Any], Engine
         if controllers:
             listening = url_of(listener, settings)
             address = announced(settings.worker_address, settings.host, listening, controllers[0], route_to)
+            _warn_of_loopback(address, controllers)
         worker = make_worker(settings, build(settings))
         speaker = Presence(worker, address, name)
         links = [
@@ -46,6 +48,19 @@ async def run(name: str, settings: WorkerSettings, build: Callable[[Any], Engine
         ]
         if not await _live(worker, links, settings, token, listener):
             raise SystemExit(LOAD_FAILED)
+
+
+def _warn_of_loopback(address: str, controllers: Sequence[str]) -> None:
+    """The commonest way to have a worker in a fleet's list that nobody can reach."""
+    here = is_loopback(urlsplit(address).hostname or "")
+    elsewhere = [url for url in controllers if not is_loopback(urlsplit(url).hostname or "")]
+    if here and elsewhere:
+        log.warning(
+            "this worker is reached as %s, from this machine only, while its controller is %s: "
+            "pass --host 0.0.0.0 (and set BATON_CLUSTER_TOKEN) if the fleet has other machines",
+            address,
+            elsewhere[0],
+        )
 
 
 def make_worker(settings: WorkerSettings, engine: Engine) -> Worker:

@@ -17,13 +17,15 @@ LONG = 20_000  # characters or bytes; about two milliseconds of a quick tokenize
 async def chat_prompt(engine: Engine, request: ChatRequest, with_tools: bool, size: int) -> Sequence[int]:
     """The ids of a conversation, whose request had `size` bytes. Raises InvalidRequestError."""
     messages = template_messages(request.messages)
-    tools = template_tools(request.tools or ()) if with_tools else None
 
     def render() -> Sequence[int]:
         try:
+            tools = template_tools(request.tools or ()) if with_tools else None
             return engine.tokenizer.render_chat(messages, tools)
         except UnusableInputError as error:
             raise InvalidRequestError(str(error), param="messages") from error
+        except RecursionError:
+            raise InvalidRequestError("`tools` are nested too deeply.", param="tools") from None
 
     return await _quickly(render, size)
 
@@ -31,7 +33,8 @@ async def chat_prompt(engine: Engine, request: ChatRequest, with_tools: bool, si
 async def completion_prompts(engine: Engine, request: CompletionRequest) -> list[Sequence[int]]:
     """The ids of every prompt. Raises InvalidRequestError."""
     prompts = split_prompts(request)
-    return [await _ids(engine, prompt, _where(request, index)) for index, prompt in enumerate(prompts)]
+    size = sum(map(len, prompts))
+    return [await _ids(engine, prompt, _where(request, index), size) for index, prompt in enumerate(prompts)]
 
 
 def split_prompts(request: CompletionRequest) -> list[str | list[int]]:
@@ -49,10 +52,10 @@ def split_prompts(request: CompletionRequest) -> list[str | list[int]]:
     return [part for part in given if not isinstance(part, int)]
 
 
-async def _ids(engine: Engine, prompt: str | list[int], where: str) -> Sequence[int]:
+async def _ids(engine: Engine, prompt: str | list[int], where: str, size: int) -> Sequence[int]:
     if isinstance(prompt, str):
         text = check_text(prompt, where)
-        ids: Sequence[int] = await _quickly(lambda: engine.tokenizer.encode(text), len(text))
+        ids: Sequence[int] = await _quickly(lambda: engine.tokenizer.encode(text), size)
     else:
         ids = prompt
     if not ids:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from baton.settings import ServeSettings, SettingsError, setting
 
+MOST = 100_000  # sequences that run or wait; far below what the wire can tell
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings(ServeSettings):
@@ -77,10 +79,10 @@ def check(settings: WorkerSettings) -> None:
         raise SettingsError("--model-path is missing: give a folder, or an id on the Hugging Face hub")
     if isinstance(settings, FakeWorkerSettings):
         _check_fake(settings)
-    if settings.limit_worker_concurrency < 1:
-        raise SettingsError("--limit-worker-concurrency must be 1 or more")
-    if settings.max_waiting < 0:
-        raise SettingsError("--max-waiting must be 0 or more")
+    if not 1 <= settings.limit_worker_concurrency <= MOST:
+        raise SettingsError(f"--limit-worker-concurrency must be from 1 to {MOST}")
+    if not 0 <= settings.max_waiting <= MOST:
+        raise SettingsError(f"--max-waiting must be from 0 to {MOST}")
     if not 0 < settings.speed <= 1e6:
         raise SettingsError("--speed must be above 0, and at most a million")
     if settings.drain_timeout < 0:

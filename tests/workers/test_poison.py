@@ -186,6 +186,17 @@ async def test_bodies_that_are_no_json() -> None:
                 assert status == 400
 
 
+async def test_tools_nested_to_the_limit() -> None:
+    """However deep the tools are nested, they are taken or refused, and nothing breaks."""
+    async with serving() as served:
+        for depth in (*range(100, 1000, 100), *range(840, 1000, 8), 5000):
+            parameters = b'{"a":' * depth + b"1" + b"}" * depth
+            tool = b'{"type": "function", "function": {"name": "f", "parameters": ' + parameters + b"}}"
+            body = b'{"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "a"}], "tools": [' + tool
+            response = await served.client.post(CHAT, content=body + b"]}", headers=JSON)
+            assert response.status_code in (200, 400), (depth, response.text)
+
+
 async def test_media_types_and_sizes() -> None:
     """Only JSON that says so is read, and only up to the limit, announced or not."""
     from workers.settings import FakeWorkerSettings
