@@ -1,10 +1,12 @@
 """What slots and the queue do under requests that leave, wait, or are too many."""
 
 import asyncio
+import random
 
 import pytest
 
 from tests.workers.serving import chat, serving
+from workers.admission import Load
 from workers.settings import FakeWorkerSettings
 
 URL = "/v1/chat/completions"
@@ -56,3 +58,37 @@ async def test_direct_requests_are_counted() -> None:
         await asyncio.gather(direct, via, return_exceptions=True)
         await served.idle()
         assert served.worker.admission.load().direct == 0
+
+
+async def test_nothing_leaks_in_a_storm() -> None:
+    """Whatever mixture of requests comes, fails and leaves, in the end nothing runs, waits or counts as direct."""
+    settings = FakeWorkerSettings(
+        model_names=("m",),
+        tokens_per_second=500,
+        limit_worker_concurrency=4,
+        max_waiting=8,
+        fail_after=9,
+        fail_rate=0.3,
+        seed=5,
+    )
+    rng = random.Random(11)
+    async with serving(settings) as served:
+
+        async def visit(patience: float, body: dict[str, object], headers: dict[str, str]) -> int:
+            try:
+                async with asyncio.timeout(patience):
+                    return (await served.client.post(URL, json=body, headers=headers)).status_code
+            except TimeoutError:
+                return 0
+
+        visits = []
+        for _ in range(120):
+            body = chat("hi", n=rng.randint(1, 4), stream=rng.random() < 0.5, max_tokens=rng.randint(1, 30))
+            headers = {"baton-via": "x"} if rng.random() < 0.5 else {}
+            visits.append(asyncio.create_task(visit(rng.choice((0.01, 0.05, 5.0)), body, headers)))
+            await asyncio.sleep(0.002)
+        seen = set(await asyncio.gather(*visits))
+        await served.idle()
+        assert served.worker.admission.load() == Load(0, 0, 0)
+        assert served.engine.load().running == 0
+        assert {0, 200, 503} <= seen <= {0, 200, 500, 503}
