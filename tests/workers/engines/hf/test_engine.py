@@ -5,7 +5,7 @@ import random
 import threading
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -82,31 +82,59 @@ async def test_unusable_prompts_are_refused(llama: Path, prompt: list[int]) -> N
         assert len(await generate(engine, PROMPT, greedy(3))) == 3
 
 
-async def test_a_closed_generator_frees_its_row(llama: Path) -> None:
-    """Closing a generation lets the one that waits for its row in."""
+@dataclass
+class Held:
+    """A model that stops before it computes a position from `limit` on, until released; notes what it computes."""
+
+    limit: int
+    release: threading.Event = field(default_factory=threading.Event)
+    starts: list[int] = field(default_factory=list)
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put it in the place of the batched path."""
+        plain = PackedForward.forward
+
+        def held(forward: PackedForward, chunks: Sequence[Chunk]) -> torch.Tensor:
+            self.starts += [chunk.start for chunk in chunks]
+            assert max(chunk.start for chunk in chunks) < self.limit or self.release.wait(30)
+            return plain(forward, chunks)
+
+        monkeypatch.setattr(PackedForward, "forward", held)
+
+
+async def test_a_closed_generator_frees_its_row(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing a generation takes its row out before the next step, and lets in who waits for it."""
+    model = Held(limit=20)
     async with running(llama, slots=1) as engine:
+        model.install(monkeypatch)
         async with aclosing(engine.generate(PROMPT, greedy(200))) as endless:
             await anext(endless)
             waiting = asyncio.create_task(generate(engine, [1, 2], greedy(3)))
-            await asyncio.sleep(0)
-            assert engine.load().running == 1
+            await until(lambda: 20 in model.starts)
+            assert (engine.load().running, engine.load().waiting) == (1, 1)
+        model.release.set()
         assert len(await waiting) == 3
         assert await settled(engine) == EngineLoad(tokens_per_second=engine.load().tokens_per_second)
         assert engine.load().tokens_per_second > 0
+    assert max(model.starts) == 20
 
 
-async def test_giving_up_during_prefill_and_in_the_queue(llama: Path) -> None:
+async def test_giving_up_during_prefill_and_in_the_queue(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancelled consumer frees a row whose prompt is half computed, and its place in the queue."""
-    async with running(llama, slots=1, prompt_budget=1) as engine:
+    model = Held(limit=100)
+    async with running(llama, slots=1, prompt_budget=10) as engine:
+        model.install(monkeypatch)
         tasks = [asyncio.create_task(generate(engine, [5] * 200, greedy(9))) for _ in range(3)]
-        await until(lambda: engine.load().kv_usage)
+        await until(lambda: 100 in model.starts)
         load = engine.load()
-        assert (load.running, load.waiting) == (1, 2)
+        assert (load.running, load.waiting, load.kv_usage) == (1, 2, 100 / 256)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        model.release.set()
         assert (await settled(engine)).kv_usage == 0.0
         assert await ids(engine, PROMPT, greedy(3))
+    assert max(model.starts) == 100
 
 
 async def test_a_bad_row_fails_alone(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,19 @@
 """Models that the batched path cannot serve are served by the slower one, correctly."""
 
+import asyncio
 import logging
 import random
 from pathlib import Path
 
 import pytest
+import torch
 from pytest import LogCaptureFixture
 
-from tests.workers.engines.hf.driving import crowd, ids, running, serve_together, stock
+from tests.workers.engines.hf.driving import crowd, greedy, ids, random_prompt, running, serve_together, stock
 from tests.workers.engines.hf.tiny import make_model
+from workers.engines.base import EngineError
+from workers.engines.hf.fallback import FallbackForward
+from workers.engines.hf.forward import Chunk
 
 
 @pytest.mark.parametrize("family", ["bloom", "mamba2", "qwen3_next"])
@@ -37,3 +42,24 @@ async def test_seeded_sampling_is_the_same_on_both_paths(llama: Path, monkeypatc
         assert engine.notes["path"] == "one sequence at a time: a test wants it so"
         slower = [await ids(engine, request.prompt, request.sampling) for request in requests]
     assert batched == [tokens[: r.leave_after or len(tokens)] for tokens, r in zip(slower, requests, strict=True)]
+
+
+async def test_a_bad_row_fails_alone(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a step that failed for one row, the others go on as if nothing had been: none has its turn twice."""
+    monkeypatch.setattr("workers.engines.hf.gate.objection", lambda *_: "a test wants it so")
+    rng = random.Random(8)
+    good = [random_prompt(rng, 6) for _ in range(3)]
+    async with running(llama) as engine:
+        alone = [await ids(engine, prompt, greedy(12)) for prompt in good]
+        plain = FallbackForward._compute
+
+        def faulty(self: FallbackForward, chunk: Chunk) -> torch.Tensor:
+            if chunk.end == 25:
+                raise RuntimeError("a fault")
+            return plain(self, chunk)
+
+        monkeypatch.setattr(FallbackForward, "_compute", faulty)
+        tasks = [ids(engine, prompt, greedy(12)) for prompt in (*good, random_prompt(rng, 20))]
+        *found, failed = await asyncio.gather(*tasks, return_exceptions=True)
+    assert found == alone
+    assert isinstance(failed, EngineError)
