@@ -59,13 +59,17 @@ class Checkout:
             return False
         return reply.status_code == 200
 
-    def add_program(self, name: str, command: str, *lines: str) -> None:
+    def add_program(self, name: str, command: str) -> None:
         """Write a file into conf.d."""
-        text = (self.root / "supervisor" / "conf.d" / "worker-demo.conf").read_text()
+        text = (self.conf_d / "worker-demo.conf").read_text()
         kept = [line for line in text.splitlines() if not line.startswith(("[", "command=", ";"))]
-        head = [f"[program:{name}]", f"command=%(here)s/../../.venv/bin/python -m {command}", *lines]
+        head = [f"[program:{name}]", f"command=%(here)s/../../.venv/bin/python -m {command}"]
         text = "\n".join((*head, *kept)).replace("worker-demo.log", f"{name}.log")
-        (self.root / "supervisor" / "conf.d" / f"{name}.conf").write_text(text + "\n")
+        (self.conf_d / f"{name}.conf").write_text(text + "\n")
+
+    @property
+    def conf_d(self) -> Path:
+        return self.root / "supervisor" / "conf.d"
 
     def logs(self) -> str:
         """The ends of all logs."""
@@ -185,7 +189,8 @@ def down_leaves_nothing(checkout: Checkout) -> None:
 
 
 def broken_programs_are_told_of(checkout: Checkout) -> None:
-    """When a program cannot start, `up` fails with the end of its log."""
+    """When the only worker cannot start, `up` fails with the end of its log."""
+    (checkout.conf_d / "worker-second.conf").unlink()
     checkout.add_program("worker-demo", "workers fake --never-heard-of")
     up = checkout.baton("up")
     assert up.returncode == 1, up.stdout
