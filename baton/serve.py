@@ -21,6 +21,7 @@ AsgiApp: TypeAlias = Callable[..., Any]
 
 BACKLOG = 4096
 GRACE = 30  # seconds that open requests get once the listener is closed
+KEEP_ALIVE = 75  # seconds that an idle connection stays open; longer than any client of ours reuses one
 
 
 def listen(settings: ServeSettings) -> socket.socket:
@@ -112,6 +113,7 @@ def _config(app: AsgiApp, settings: ServeSettings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=GRACE,

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-import httpx
 import msgspec
 from fastapi import FastAPI, Response, WebSocket
 
@@ -62,21 +61,21 @@ def create_app(settings: ControllerSettings, token: ClusterToken) -> FastAPI:
     watchers = Watchers()
     fleet = Fleet(uuid4().hex, POLICIES[settings.dispatch_method], random.Random(), watchers.touch)
     links = Links(fleet, clock)
-    client = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=None))
+    fastchat = FastChatRoutes(fleet, token, clock, settings.fastchat_expiration)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with client:
-            sweeping = asyncio.create_task(_sweep(fleet))
-            try:
-                yield
-            finally:
-                sweeping.cancel()
+        sweeping = asyncio.create_task(_sweep(fleet))
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            await fastchat.close()
 
     app = FastAPI(title="Baton controller", version=__version__, lifespan=lifespan, redirect_slashes=False)
     app.add_middleware(Door, secret=token, open_paths=OPEN_PATHS, refusal=REFUSAL)
     answer_errors(app)
-    app.include_router(FastChatRoutes(fleet, token, client, clock, settings.fastchat_expiration).router())
+    app.include_router(fastchat.router())
 
     @app.get("/health")
     @app.get("/ready")

