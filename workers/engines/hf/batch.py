@@ -55,6 +55,17 @@ class Batch:
         self.rows.pop()
         return row, last
 
+    def clear(self) -> None:
+        """Forget all sequences."""
+        self.rows.clear()
+        self.waiting.clear()
+        self._prompts.clear()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to compute."""
+        return bool(self.rows or self.waiting)
+
     def tokens(self) -> int:
         """Tokens whose keys and values are held."""
         return sum(sequence.done for sequence in self.rows)

@@ -12,6 +12,7 @@ from functools import partial
 from workers.engines.base import EngineError, EngineLoad, Sampling, Token
 from workers.engines.hf.batch import Batch
 from workers.engines.hf.loader import Loaded, load
+from workers.engines.hf.path import BATCHED
 from workers.engines.hf.rate import Rate
 from workers.engines.hf.runner import Event, Runner, release_memory
 from workers.engines.hf.sequence import Sequence
@@ -53,7 +54,8 @@ class HfEngine:
         loaded, forward, shares = await asyncio.to_thread(load, self._settings)
         if self._stopped:
             raise EngineError("the engine was stopped while it loaded the model")
-        log.info("%s: %s", self._settings.model_path, ", ".join(f"{k} {v}" for k, v in loaded.notes.items()))
+        level = logging.INFO if loaded.notes["path"] == BATCHED else logging.WARNING
+        log.log(level, "%s: %s", self._settings.model_path, ", ".join(f"{k} {v}" for k, v in loaded.notes.items()))
         self._loaded = loaded
         self._runner = Runner(
             forward, Batch(self._settings.slots, shares), partial(self._publish, asyncio.get_running_loop())

@@ -14,6 +14,8 @@ from workers.engines.hf.model import embedding
 from workers.engines.hf.packed import PackedForward
 from workers.engines.hf.shelves import Shelves
 
+BATCHED = "batched"  # the note of the path that models should get
+
 
 @dataclass(frozen=True, slots=True)
 class Path:
@@ -32,7 +34,7 @@ def choose_path(model: PreTrainedModel, slots: int, context: int, budget: int | 
         except Exception as error:  # noqa: BLE001 - whatever a model's code raises here, its own forward may still work
             return Path(FallbackForward(model), one_whole, f"one sequence at a time: {error}")
     # A CPU computes some 1000 prompt tokens of a small model per second, a GPU far more.
-    return Path(forward, split_budget(budget or (256 if model.device.type == "cpu" else 2048)), "batched")
+    return Path(forward, split_budget(budget or (256 if model.device.type == "cpu" else 2048)), BATCHED)
 
 
 def batched(model: PreTrainedModel, slots: int, context: int) -> PackedForward:

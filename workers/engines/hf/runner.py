@@ -17,6 +17,7 @@ from workers.engines.hf.sequence import Sequence
 log = logging.getLogger(__name__)
 
 Event: TypeAlias = "tuple[Sequence, Token | EngineError]"
+Result: TypeAlias = "tuple[Sequence, int | EngineError]"  # the next token's id
 
 
 class Runner:
@@ -74,37 +75,41 @@ class Runner:
 
     def _run(self) -> None:
         with torch.inference_mode():
-            while self._take_orders():
+            while self._wait():
                 try:
+                    self._take_orders()
                     self._publish(self._step())
                 except Exception:  # the thread's outermost loop: it must outlive any mistake in a step
                     log.exception("the engine's bookkeeping failed; all its generations end")
                     self._drop_all("the engine failed; the worker's log says why")
         self._drop_all("the engine is stopping")
 
-    def _take_orders(self) -> bool:
-        """Carry out what was asked for since the last step; sleeps while there is nothing to do. False: stop."""
+    def _wait(self) -> bool:
+        """Sleep while there is nothing to do. False: stop."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._submitted or self._aborted or self._busy())
-            submitted, aborted, stopping = self._submitted, self._aborted, self._stopping
-            self._batch.waiting.extend(submitted)
-            self._submitted, self._aborted = [], []
+            self._changed.wait_for(lambda: self._stopping or self._submitted or self._aborted or self._batch.busy)
+            return not self._stopping
+
+    def _take_orders(self) -> None:
+        """Carry out what was asked for since the last step."""
+        with self._changed:
+            aborted, self._aborted = self._aborted, []
+            self._batch.waiting.extend(self._submitted)
+            self._submitted = []
         for sequence in aborted:
             self._remove(sequence)
-        return not stopping
-
-    def _busy(self) -> bool:
-        return bool(self._batch.rows or self._batch.waiting)
 
     def _step(self) -> list[Event]:
-        events = self._attempt(self._batch.plan())
-        for sequence, event in events:
+        events: list[Event] = []
+        for sequence, result in self._attempt(self._batch.plan()):
+            event = result if isinstance(result, EngineError) else sequence.add(result)
+            events.append((sequence, event))
             if isinstance(event, EngineError) or event.finish is not None:
                 self._remove(sequence)
         self._held = self._batch.tokens()
         return events
 
-    def _attempt(self, works: Items[Work]) -> list[Event]:
+    def _attempt(self, works: Items[Work]) -> list[Result]:
         """Compute these parts of a step. Where that fails, halve them until the ones at fault are found."""
         if not works:
             return []
@@ -119,13 +124,13 @@ class Runner:
         half = len(works) // 2
         return self._attempt(works[:half]) + self._attempt(works[half:])
 
-    def _compute(self, works: Items[Work]) -> list[Event]:
+    def _compute(self, works: Items[Work]) -> list[Result]:
         logits = self._forward.forward([work.chunk for work in works])
         wanted = [work.sequence for work in works if work.chunk.wanted]
         tokens = choose(logits, wanted) if wanted else []
         for work in works:
             work.sequence.done = work.chunk.end
-        return [(sequence, sequence.add(token)) for sequence, token in zip(wanted, tokens, strict=True)]
+        return list(zip(wanted, tokens, strict=True))
 
     def _remove(self, sequence: Sequence) -> None:
         rows = self._batch.remove(sequence)
@@ -137,8 +142,7 @@ class Runner:
         with self._changed:
             dropped = [*self._batch.rows, *self._batch.waiting, *self._submitted]
             self._submitted = []
-            self._batch.rows.clear()
-            self._batch.waiting.clear()
+            self._batch.clear()
         self._held = 0
         self._forward.clear()
         self._publish([(sequence, EngineError(why)) for sequence in dropped])

@@ -184,11 +184,11 @@ async def test_a_fault_outside_the_model_ends_the_generations_not_the_engine(
     llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread survives a mistake in its own bookkeeping; nobody waits for ever."""
-    async with running(llama) as engine:
+    async with running(llama, prompt_budget=10) as engine:
         with monkeypatch.context() as patch:
-            patch.setattr("workers.engines.hf.batch.Batch.plan", lambda _: 1 / 0)
+            patch.setattr("workers.engines.hf.batch.Batch.tokens", lambda _: 1 / 0)  # after the first piece of a prompt
             with pytest.raises(EngineError, match="the worker's log"):
-                await generate(engine, PROMPT, greedy(3))
+                await generate(engine, [1] * 50, greedy(3))
         assert len(await generate(engine, PROMPT, greedy(3))) == 3
 
 
