@@ -6,6 +6,7 @@ from typing import cast
 
 import httptools
 
+HEAD_LIMIT = 256 << 10  # bytes of a reply's status line and headers
 PAUSE_ABOVE = 256 << 10  # bytes that wait for a slow client before the worker's socket is left unread
 
 
@@ -30,6 +31,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
         self._buffered = 0
+        self._received = 0  # bytes of the reply, until its head is complete
         self._paused = False
         self._head = self._complete = self._sized = self._keep_alive = False
         self._error: UpstreamError | None = None
@@ -38,7 +40,7 @@ class Connection(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether another request may follow on this connection."""
-        return self._complete and self._error is None and self._keep_alive
+        return self._complete and self._error is None and self._keep_alive and not self._parts
 
     @property
     def waiting(self) -> bool:
@@ -47,7 +49,7 @@ class Connection(asyncio.Protocol):
     @property
     def untouched(self) -> bool:
         """Whether not a byte of the reply has come."""
-        return not self._head and not self._parts
+        return not self._received
 
     @property
     def open(self) -> bool:
@@ -58,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self.status, self.headers = 0, []
         self._head = self._complete = self._sized = self._keep_alive = False
-        self._parts, self._buffered = [], 0
+        self._parts, self._buffered, self._received = [], 0, 0
         self.last_heard = time.monotonic()
         self._transport.write(request)
 
@@ -78,7 +80,9 @@ class Connection(asyncio.Protocol):
         self._buffered = 0
         if self._paused:
             self._paused = False
-            self._transport.resume_reading()
+            self.last_heard = time.monotonic()  # the pause was ours
+            if self.open:
+                self._transport.resume_reading()
         return data
 
     def close(self) -> None:
@@ -100,8 +104,12 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self.fail(UpstreamError(f"not HTTP: {error}"))
-        if self._buffered > PAUSE_ABOVE and not self._paused:
+            self.fail(UpstreamError(f"not HTTP: {error.__context__ or error}"))
+        if not self._head:
+            self._received += len(data)
+            if self._received > HEAD_LIMIT:
+                self.fail(UpstreamError(f"the head of the reply is larger than {HEAD_LIMIT} bytes"))
+        if self._buffered > PAUSE_ABOVE and not self._paused and self._error is None:
             self._paused = True
             self._transport.pause_reading()
         self._wake()
@@ -115,6 +123,10 @@ class Connection(asyncio.Protocol):
 
     # httptools callbacks
 
+    def on_message_begin(self) -> None:
+        if self._complete:  # of a reply that nobody asked for nothing may get into another one
+            raise UpstreamError("bytes after the end of the reply")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         self._sized = self._sized or name in (b"content-length", b"transfer-encoding")
@@ -123,7 +135,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
         if self.status < 200:
-            self.headers = []  # an interim reply (100 Continue); the real one follows
+            self.headers, self._sized = [], False  # an interim reply (100 Continue); the real one follows
         else:
             self._head = True
 

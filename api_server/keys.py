@@ -13,15 +13,16 @@ class ApiKeys:
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
-        self._digests = frozenset(_digest(key) for key in keys)
+        self._digests = frozenset(_digest(key.encode("utf-8", "surrogateescape")) for key in keys)
 
     def admits(self, authorization: str | None) -> bool:
         """Whether an Authorization header carries a key of ours."""
         if not self._digests:
             return True
         scheme, _, key = (authorization or "").partition(" ")
-        return scheme.lower() == "bearer" and _digest(key.strip()) in self._digests
+        sent = key.strip().encode("latin-1", "replace")  # the bytes of a header are shown as Latin-1
+        return scheme.lower() == "bearer" and _digest(sent) in self._digests
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()

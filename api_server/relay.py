@@ -35,6 +35,7 @@ from controller.registry import Worker
 
 log = logging.getLogger(__name__)
 
+EVENT_LIMIT = 16 << 20  # bytes of one event of a stream
 REPLY_LIMIT = 64 << 20  # bytes of a whole reply, which is held until it is complete
 
 
@@ -173,6 +174,8 @@ async def _pass_stream(call: Call, reply: Reply) -> None:
     splitter = EventSplitter()
     while data := await reply.read():
         events = splitter.feed(data)
+        if splitter.waiting > EVENT_LIMIT:
+            raise UpstreamError(f"an event is larger than {EVENT_LIMIT} bytes")
         if not events:
             continue
         if not call.started:

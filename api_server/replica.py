@@ -27,6 +27,7 @@ class Replica:
         self._epoch = ""
         self._unconfirmed: dict[str, float] = {}  # address → when it is dropped
         self._suspects: dict[str, float] = {}  # address → until when
+        self._away: dict[str, Worker] = {}  # gone while requests are under way there; the counts outlive a lost link
 
     def apply(self, message: ToApiServer, now: float) -> None:
         """Take one message of the watch."""
@@ -42,15 +43,16 @@ class Replica:
         """Drop the workers that a new controller never heard of."""
         for address in [address for address, until in self._unconfirmed.items() if now > until]:
             self._remove(address, now)
+        self._away = {address: worker for address, worker in self._away.items() if worker.mine}
         self.registry.forget(now)
 
     def choose(self, model: str, tried: Collection[Worker], now: float) -> Worker:
         """A worker for one request. Raises ModelNotFoundError, NoWorkerError."""
         candidates = self.registry.candidates(model)
-        if self._suspects:
-            candidates = self._without_suspects(candidates, now)
         if tried:
             candidates = [worker for worker in candidates if worker not in tried]
+        if self._suspects:
+            candidates = self._without_suspects(candidates, now)
         if candidates:
             return self._policy(candidates, self._rng)
         if self.registry.knows(model) or not self.informed:
@@ -89,7 +91,7 @@ class Replica:
         for view in snapshot.workers:
             self._put(view, now)
         for address in absent:
-            if snapshot.epoch == self._epoch:
+            if snapshot.epoch == self._epoch and address not in self._unconfirmed:
                 self._remove(address, now)
             else:
                 self._unconfirmed.setdefault(address, now + UNCONFIRMED_FOR)
@@ -98,11 +100,14 @@ class Replica:
         self.informed = True
 
     def _put(self, view: WorkerView, now: float) -> None:
-        worker = self.registry.put(view.hello, now)
+        worker = self.registry.put(view.hello, now, self._away.pop(view.hello.address, None))
         worker.status, worker.others, worker.silent = view.status, view.others, view.silent
         self._unconfirmed.pop(view.hello.address, None)
 
     def _remove(self, address: str, now: float) -> None:
+        worker = self.registry.get(address)
+        if worker is not None and worker.mine:
+            self._away[address] = worker
         self.registry.remove(address, now)
         self._unconfirmed.pop(address, None)
         self._suspects.pop(address, None)

@@ -8,6 +8,7 @@ import msgspec
 from starlette.types import Receive
 
 from baton.errors import BodyTooLargeError, InvalidJsonError, InvalidRequestError, UnsupportedMediaTypeError
+from baton.wire import Name
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")  # what we take over from a client
 _FIELD = re.compile(r"`\$\.(.+)`|field `(\w+)`")  # where msgspec's messages name a field
@@ -20,7 +21,7 @@ class ClientLeftError(Exception):
 class Fields(msgspec.Struct):
     """What the API server must know of a request; all else is the worker's business."""
 
-    model: str
+    model: Name
     stream: bool | None = False
 
 
@@ -41,6 +42,9 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
     kind = headers.get(b"content-type", b"application/json").partition(b";")[0].strip().lower()
     if kind != b"application/json":
         raise UnsupportedMediaTypeError("Send JSON, with the header `content-type: application/json`.")
+    too_large = BodyTooLargeError(f"The body is larger than the {limit} bytes that this server takes.")
+    if int(headers.get(b"content-length", b"0")) > limit:  # digits: the HTTP parser sees to it
+        raise too_large
     parts: list[bytes] = []
     size, more = 0, True
     while more:
@@ -50,7 +54,7 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
         part = message.get("body", b"")
         size += len(part)
         if size > limit:
-            raise BodyTooLargeError(f"The body is larger than the {limit} bytes that this server takes.")
+            raise too_large
         parts.append(part)
         more = message.get("more_body", False)
     return parts[0] if len(parts) == 1 else b"".join(parts)

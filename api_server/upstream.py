@@ -145,16 +145,16 @@ class Upstream:
                 del self._idle[address]
 
     async def _connect(self, address: str) -> Connection:
-        url = urlsplit(address)
-        tls = ssl.create_default_context() if url.scheme == "https" else None
-        port = url.port or (443 if tls else 80)
         try:
+            url = urlsplit(address)
+            tls = ssl.create_default_context() if url.scheme == "https" else None
+            port = url.port or (443 if tls else 80)
             async with asyncio.timeout(self._connect_timeout):
                 loop = asyncio.get_running_loop()
                 _, connection = await loop.create_connection(Connection, url.hostname or "", port, ssl=tls)
         except TimeoutError as error:
             raise UpstreamError(f"no connection within {self._connect_timeout:g} s") from error
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a port or a name that cannot be
             raise UpstreamError(f"no connection: {error}") from error
         self._all.add(connection)
         return connection
