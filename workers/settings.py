@@ -38,6 +38,7 @@ class WorkerSettings(ServeSettings):
 class FakeWorkerSettings(WorkerSettings):
     """A worker with an engine that makes text up, for load tests, demonstrations and drills."""
 
+    model_path: str = setting("", "stands for the model that this worker pretends to have: its last part is the name")
     tokens_per_second: float = setting(0.0, "tokens per second of each stream; 0 = as fast as possible")
     prefill_ms_per_token: float = setting(0.0, "milliseconds before the first token, for each token of the prompt")
     context_length: int = setting(4096, "most tokens of prompt and output together")
@@ -48,7 +49,7 @@ class FakeWorkerSettings(WorkerSettings):
     fail_load: bool = setting(False, "fail to load")
 
     def default_name(self) -> str:
-        return "fake"
+        return _last_part(self.model_path) or "fake"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,11 @@ class HfWorkerSettings(WorkerSettings):
     max_context: int | None = setting(None, "a shorter context than the model's own")
 
     def default_name(self) -> str:
-        return self.model_path.rstrip("/").rpartition("/")[2]
+        return _last_part(self.model_path)
+
+
+def _last_part(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
 
 
 def check(settings: WorkerSettings) -> None:

@@ -42,6 +42,7 @@ def test_the_name_of_a_model_is_the_end_of_its_path() -> None:
     """A model without names is called by the last part of its path."""
     assert HfWorkerSettings(model_path="/models/tiny/").names() == ("tiny",)
     assert HfWorkerSettings(model_path="org/tiny").names() == ("tiny",)
+    assert FakeWorkerSettings(model_path="org/tiny").names() == ("tiny",)
 
 
 @pytest.mark.parametrize(
