@@ -21,6 +21,7 @@ import transformers
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from bench.models import make_tenth_of_a_billion
+from bench.stock import Stock
 from workers.engines.base import Sampling
 from workers.engines.hf.engine import HfEngine
 from workers.engines.hf.settings import HfSettings
@@ -72,29 +73,42 @@ def random_prompts(count: int, vocabulary: int) -> list[list[int]]:
     return [[rng.randrange(vocabulary) for _ in range(PROMPT_TOKENS)] for _ in range(count)]
 
 
+def stock_tokens_per_second(stock: Stock, prompts: Sequence[Sequence[int]]) -> float:
+    """transformers' own `generate`, prompt after prompt."""
+    started = time.perf_counter()
+    for prompt in prompts:
+        stock.answer(prompt, NEW_TOKENS)
+    return len(prompts) * NEW_TOKENS / (time.perf_counter() - started)
+
+
 async def measure(folder: Path) -> list[Row]:
     """All rows of one model. The kinds of run take turns, so that a busy neighbour hits them alike."""
-    engine = HfEngine(HfSettings(str(folder)))
+    stock, engine = Stock(folder), HfEngine(HfSettings(str(folder), device="cpu"))
     await engine.start()
-    rows = [Row("one at a time", 1, []), *[Row("batched", count, []) for count in CONCURRENT]]
-    with tqdm(total=RUNS * len(rows) + 1, desc=folder.name, unit="run", file=sys.stderr) as bar:
+    alone, plain = Row("one at a time", 1, []), Row("transformers", 1, [])
+    together = [Row("batched", count, []) for count in CONCURRENT]
+    prompts = random_prompts(ALONE_REQUESTS, engine.tokenizer.size)
+    with tqdm(total=RUNS * (2 + len(together)) + 1, desc=folder.name, unit="run", file=sys.stderr) as bar:
         await tokens_per_second(engine, 1, 2)  # the first steps of a process are slower
         bar.update()
         for _ in range(RUNS):
-            for row in rows:
-                rounds = ALONE_REQUESTS if row.name == "one at a time" else 1
-                row.rates.append(await tokens_per_second(engine, rounds, row.concurrent))
+            plain.rates.append(stock_tokens_per_second(stock, prompts[:1]))
+            bar.update()
+            alone.rates.append(await tokens_per_second(engine, ALONE_REQUESTS, 1))
+            bar.update()
+            for row in together:
+                row.rates.append(await tokens_per_second(engine, 1, row.concurrent))
                 bar.update()
     notes = engine.notes
     await engine.stop()
     print(f"\n{folder.name}: {notes['model_type']}, {notes['dtype']} on {notes['device']}, path: {notes['path']}")
-    return rows
+    return [alone, *together, plain]
 
 
 def show(rows: Sequence[Row]) -> None:
     """The table of one model."""
     alone = rows[0].median
-    print(f"  {'':<14} {'at once':>8} {'tokens/s':>10} {'ratio':>7}   runs")
+    print(f"  {'':<14} {'at once':>8} {'tokens/s':>10} {'ratio':>7}   each run")
     for row in rows:
         runs = " ".join(f"{rate:.0f}" for rate in row.rates)
         print(f"  {row.name:<14} {row.concurrent:>8} {row.median:>10.0f} {row.median / alone:>6.1f}x   {runs}")
@@ -132,6 +146,7 @@ def main() -> None:
     with models() as folders:
         for folder in folders:
             show(asyncio.run(measure(folder)))
+    print("\nratio: to the engine one at a time. transformers: its own generate(), one request")
 
 
 if __name__ == "__main__":
