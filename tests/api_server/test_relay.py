@@ -257,15 +257,17 @@ async def test_a_silent_worker_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
             assert idle(rig)
 
 
+@pytest.mark.parametrize("origins", [(), ("*",)])
 @pytest.mark.parametrize("begun", [b"", STREAM_HEAD + chunk(EVENTS[0]), reply(b"x" * 1000)[:-10]])
-async def test_a_client_that_leaves_ends_the_request(begun: bytes) -> None:
+async def test_a_client_that_leaves_ends_the_request(begun: bytes, origins: tuple[str, ...]) -> None:
     """The worker's connection is closed at once, at every stage, and nothing is under way any more."""
 
     async def script(exchange: Exchange) -> None:
         await exchange.send(begun)
         await hang(exchange)
 
-    async with worker(script) as it, api_server(it.address) as rig:
+    settings = ApiServerSettings(allowed_origins=origins)
+    async with worker(script) as it, api_server(it.address, settings=settings) as rig:
         at = urlsplit(rig.url)
         reader, writer = await asyncio.open_connection(at.hostname, at.port)
         writer.write(raw_request(STREAMED))

@@ -46,4 +46,19 @@ async def running(app: Callable[..., Any], port: int = 0) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        await server.shutdown()
+        await _end(server)
+
+
+async def _end(server: uvicorn.Server) -> None:
+    """What uvicorn's own shutdown does, without its pauses of a tenth of a second."""
+    state = server.server_state
+    for listener in server.servers:
+        listener.close()
+    for connection in list(state.connections):
+        connection.shutdown()
+    try:
+        await until(lambda: not state.connections and not state.tasks, within=1)
+    except AssertionError:
+        for task in state.tasks:
+            task.cancel()
+    await server.lifespan.shutdown()

@@ -111,6 +111,31 @@ async def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
     assert f"cannot listen on 127.0.0.1:{port}" in err.decode()
 
 
+FAILS = """
+import os, sys
+from baton.process import main
+from baton.serve import listen, serve
+from baton.settings import ServeSettings
+
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no model"})
+
+async def run(settings):
+    await serve(app, listen(settings), settings)
+
+sys.exit(main("sample", ServeSettings, run, [], os.environ))
+"""
+
+
+async def test_an_app_that_does_not_start_is_a_failure() -> None:
+    """A process whose app fails at its start does not end as if all were well: who watches it starts it again."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", FAILS, cwd=ROOT, stderr=-1)
+    _, err = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode not in (0, 2, None)
+    assert b"no model" in err
+
+
 async def listens(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
