@@ -101,7 +101,8 @@ class Engine(Protocol):
     def generate(self, prompt: Sequence[int], sampling: Sampling) -> AsyncGenerator[Token, None]:
         """Tokens as they come; closing the generator aborts the sequence and frees what it held.
 
-        Raises EngineError when this generation fails; the engine lives on.
+        Raises UnusableInputError for a prompt that no step could compute, EngineError when this generation fails;
+        the engine lives on.
         """
 
     def load(self) -> EngineLoad: ...

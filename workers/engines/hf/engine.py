@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from collections.abc import Sequence as Items
 from functools import partial
 
-from workers.engines.base import EngineError, EngineLoad, Sampling, Token
+from workers.engines.base import EngineError, EngineLoad, Sampling, Token, UnusableInputError
 from workers.engines.hf.batch import Batch
 from workers.engines.hf.loader import Loaded, load
 from workers.engines.hf.path import BATCHED
@@ -133,8 +133,8 @@ class HfEngine:
 def check_prompt(prompt: Items[int], vocabulary: int, context: int) -> None:
     """Refuse what no step could compute: on a GPU an id out of range would break the device for everyone."""
     if not prompt:
-        raise EngineError("the prompt is empty: send at least one token")
+        raise UnusableInputError("the prompt is empty: send at least one token")
     if len(prompt) >= context:
-        raise EngineError(f"the prompt has {len(prompt)} tokens; the context of {context} leaves no room for an answer")
+        raise UnusableInputError(f"the prompt has {len(prompt)} tokens; a context of {context} leaves no room for more")
     if min(prompt) < 0 or max(prompt) >= vocabulary:
-        raise EngineError(f"the prompt has a token id outside the model's vocabulary of {vocabulary}")
+        raise UnusableInputError(f"the prompt has a token id outside the model's vocabulary of {vocabulary}")

@@ -13,7 +13,7 @@ import torch
 
 from tests.workers.engines.hf.driving import generate, greedy, ids, random_prompt, running, until
 from tests.workers.engines.hf.tiny import EOS
-from workers.engines.base import EngineError, EngineLoad, FinishReason, Sampling
+from workers.engines.base import EngineError, EngineLoad, FinishReason, Sampling, UnusableInputError
 from workers.engines.hf.engine import HfEngine
 from workers.engines.hf.forward import Chunk
 from workers.engines.hf.packed import PackedForward
@@ -77,7 +77,7 @@ async def test_the_context_is_the_limit(llama: Path) -> None:
 async def test_unusable_prompts_are_refused(llama: Path, prompt: list[int]) -> None:
     """Nothing that could break a step gets into one."""
     async with running(llama) as engine:
-        with pytest.raises(EngineError):
+        with pytest.raises(UnusableInputError):
             await generate(engine, prompt, greedy(3))
         assert len(await generate(engine, PROMPT, greedy(3))) == 3
 
