@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from urllib.parse import urlsplit
 
 import pytest
@@ -359,3 +360,42 @@ async def test_many_at_once() -> None:
 
         await asyncio.gather(*(ask(number) for number in range(1000)))
         assert idle(rig)
+
+
+async def test_chaos() -> None:
+    """Workers fail in every way, clients leave at any time: each answer is whole or an error, nothing leaks."""
+    rng = random.Random(9)
+    scripts = [*FAILURES.values(), *[answer(stream(*EVENTS))] * 8, answer_and_reset(STREAM_HEAD + chunk(EVENTS[0]))]
+
+    async def script(exchange: Exchange) -> None:
+        await rng.choice(scripts)(exchange)
+
+    async with (
+        worker(script) as one,
+        worker(script) as two,
+        worker(script) as three,
+        api_server(one.address, two.address, three.address) as rig,
+    ):
+        limit = asyncio.Semaphore(20)
+
+        async def ask() -> None:
+            async with limit:
+                if rng.random() < 0.3:
+                    await ask_and_leave(rig, rng.random() * 0.02)
+                    return
+                got = await rig.chat(STREAMED)
+            whole = got.content == b"".join(EVENTS)
+            broken = got.content.startswith(EVENTS[0] + b'data: {"error":') and got.content.endswith(b"\n\n" + DONE)
+            assert whole or broken or got.status_code in (502, 503), (got.status_code, got.content)
+
+        await asyncio.gather(*(ask() for _ in range(400)))
+        await until(lambda: idle(rig))
+        assert all(each.mine == 0 for each in rig.replica.registry.workers())
+
+
+async def ask_and_leave(rig: Rig, after: float) -> None:
+    at = urlsplit(rig.url)
+    _, writer = await asyncio.open_connection(at.hostname, at.port)
+    writer.write(raw_request(STREAMED))
+    await asyncio.sleep(after)
+    writer.transport.abort()

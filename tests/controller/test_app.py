@@ -1,6 +1,7 @@
 """The controller's app as a whole, and as a process."""
 
 import asyncio
+import random
 import re
 import signal
 import sys
@@ -8,10 +9,12 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 from fastapi.routing import APIRoute
+from websockets.exceptions import ConnectionClosed
 
 from baton.auth import ClusterToken
-from baton.wire import Status
+from baton.wire import InFlight, Status
 from controller.app import OPEN_PATHS, create_app
 from controller.settings import ControllerSettings
 from tests.baton.running import free_port, until
@@ -128,3 +131,32 @@ async def test_old_links_do_not_keep_a_controller_from_ending() -> None:
         await say(link, hello("http://a:1"))
         await eventually(hub, ["http://a:1"])
     await until(lambda: link.close_code is not None and watch.close_code is not None)
+
+
+async def test_chaos(caplog: pytest.LogCaptureFixture) -> None:
+    """Links and watches that come, talk nonsense and go at any time leave nothing behind, and no error in the log."""
+    rng = random.Random(4)
+    async with controller() as hub:
+
+        async def flap(number: int) -> None:
+            for turn in range(10):
+                peer = await (hub.link() if number % 2 else hub.watch())
+                try:
+                    if number % 2:
+                        await say(peer, hello(f"http://w{number % 7}:1"), Status(running=turn))
+                    else:
+                        await say(peer, InFlight({f"http://w{turn % 7}:1": turn}))
+                    if rng.random() < 0.3:
+                        await peer.send("nonsense")
+                    await asyncio.sleep(rng.random() * 0.02)
+                except ConnectionClosed:
+                    pass
+                if rng.random() < 0.5:
+                    peer.transport.abort()
+                await peer.close()
+
+        await asyncio.gather(*(flap(number) for number in range(40)))
+        await eventually(hub, [])
+        while (await hub.fleet())["api_servers"]:
+            pass
+    assert not [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
