@@ -58,6 +58,8 @@ class Links:
         if not address:
             raise _BrokenLinkError("the first message must be a hello")
         if not self._fleet.status(number, address, message, now):
+            if self._fleet.registry.get(address) is None:
+                raise _BrokenLinkError("silent for too long: say hello again, on a new link")
             raise _BrokenLinkError(
                 f"another worker registered as {address}: give each worker its own --port or --worker-address"
             )

@@ -1,13 +1,20 @@
 """The worker link over real WebSockets."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 
 import pytest
+from fastapi import FastAPI, WebSocket
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from baton.wire import State, Status
+from baton.wire import LINK_PATH, State, Status
 from controller import fleet as fleet_module
+from controller.dispatch import least_load
+from controller.fleet import Fleet
+from controller.links import Links
+from tests.baton.running import running, until
 from tests.controller.rig import Controller, controller, eventually, hello, say
 
 A = "http://a:1"
@@ -138,3 +145,21 @@ async def test_a_full_fleet_says_try_later(hub: Controller, monkeypatch: pytest.
         await eventually(hub, [A])
         assert "at most 1" in await closed_by(hub, hello("http://b:1"))
         await eventually(hub, [A])
+
+
+async def test_a_worker_that_was_silent_too_long_is_told_so() -> None:
+    """A worker that was stopped and goes on is asked to come back, not accused of another one's address."""
+    fleet = Fleet("epoch", least_load, random.Random(1), lambda _: None)
+    links, app = Links(fleet, lambda: 0.0), FastAPI()
+
+    @app.websocket(LINK_PATH)
+    async def link(socket: WebSocket) -> None:
+        await links.serve(socket)
+
+    async with running(app) as url, connect(url.replace("http", "ws") + LINK_PATH) as socket:
+        await say(socket, hello(A))
+        await until(lambda: len(fleet.registry))
+        assert fleet.expire(100) == [A]
+        await say(socket, Status())
+        with pytest.raises(ConnectionClosed, match="hello again"):
+            await asyncio.wait_for(socket.recv(), 5)
