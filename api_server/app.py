@@ -1,6 +1,5 @@
 """The API server's app: the relay on the hot routes, FastAPI for everything else."""
 
-import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,8 +20,9 @@ from api_server.upstream import Upstream
 from api_server.watch import Watch
 from baton import __version__
 from baton.auth import ClusterToken
+from baton.background import running
 from baton.errors import ModelNotFoundError, NoWorkerError
-from baton.http import Door, answer_errors
+from baton.http import EXCEPTION_HANDLERS, Door
 from baton.wire import Model
 from controller.dispatch import POLICIES
 
@@ -94,33 +94,33 @@ class HotPath:
 def _everything_else(settings: ApiServerSettings, parts: Parts) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(parts.watch.run()), asyncio.create_task(parts.upstream.sweep())]
-        try:
+        async with running(parts.watch.run(), parts.upstream.sweep()):
             yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            parts.upstream.close()
+        parts.upstream.close()
 
-    app = FastAPI(title="Baton", version=__version__, lifespan=lifespan, redirect_slashes=False)
+    app = FastAPI(
+        title="Baton",
+        version=__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        exception_handlers=dict(EXCEPTION_HANDLERS),
+    )
     app.add_middleware(Door, secret=parts.keys, open_paths=OPEN_PATHS, refusal=REFUSAL)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.allowed_origins, allow_methods=["*"], allow_headers=["*"]
         )
-    answer_errors(app)
     _add_routes(app, parts.replica)
     return app
 
 
 def _add_routes(app: FastAPI, replica: Replica) -> None:
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> Response:
         """200 while the process serves."""
         return Response()
 
-    @app.get("/ready")
+    @app.api_route("/ready", methods=["GET", "HEAD"])
     async def ready() -> Response:
         """200 once some worker can take requests."""
         if replica.serves:

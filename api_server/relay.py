@@ -18,9 +18,10 @@ from starlette.types import Receive, Scope, Send
 from api_server.connection import UpstreamError, UpstreamSilentError
 from api_server.keys import REFUSAL, ApiKeys
 from api_server.replica import RETRY_AFTER, Replica
-from api_server.request import ClientLeftError, read_body, read_fields, request_id_of
+from api_server.request import read_fields, request_id_of
 from api_server.upstream import Reply, Upstream
 from baton.auth import ClusterToken
+from baton.body import ClientLeftError, read_body
 from baton.errors import (
     BatonError,
     InternalError,

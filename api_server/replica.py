@@ -4,10 +4,10 @@ Choosing costs no hop, and goes on from the last known state while the controlle
 """
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from baton.errors import ModelNotFoundError, NoWorkerError
-from baton.wire import Changed, Gone, Model, Snapshot, ToApiServer, WorkerView
+from baton.wire import Changed, Gone, Model, Protocol, Snapshot, ToApiServer, WorkerView
 from controller.dispatch import Policy
 from controller.registry import Registry, Worker
 
@@ -73,7 +73,7 @@ class Replica:
     def models(self) -> list[Model]:
         """The models that some worker serves, each as its oldest worker describes it."""
         best: dict[str, Model] = {}
-        for worker in self.registry.workers():
+        for worker in self._openai_workers():
             for model in worker.hello.models:
                 known = best.get(model.name)
                 if known is None or model.created < known.created:
@@ -83,7 +83,11 @@ class Replica:
     @property
     def serves(self) -> bool:
         """Whether any worker can take work."""
-        return any(worker.takes_work for worker in self.registry.workers())
+        return any(worker.takes_work for worker in self._openai_workers())
+
+    def _openai_workers(self) -> Iterator[Worker]:
+        """Those that this server can send requests to: FastChat's workers speak another protocol."""
+        return (worker for worker in self.registry.workers() if worker.hello.protocol is Protocol.OPENAI)
 
     def _take_snapshot(self, snapshot: Snapshot, now: float) -> None:
         present = {view.hello.address for view in snapshot.workers}

@@ -70,6 +70,7 @@ class Upstream:
     def __init__(self, connect_timeout: float, idle_timeout: float) -> None:
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
+        self._context: ssl.SSLContext | None = None
         self._idle: dict[str, deque[Connection]] = {}
         self._all: set[Connection] = set()
 
@@ -147,7 +148,7 @@ class Upstream:
     async def _connect(self, address: str) -> Connection:
         try:
             url = urlsplit(address)
-            tls = ssl.create_default_context() if url.scheme == "https" else None
+            tls = self._tls() if url.scheme == "https" else None
             port = url.port or (443 if tls else 80)
             async with asyncio.timeout(self._connect_timeout):
                 loop = asyncio.get_running_loop()
@@ -158,3 +159,9 @@ class Upstream:
             raise UpstreamError(f"no connection: {error}") from error
         self._all.add(connection)
         return connection
+
+    def _tls(self) -> ssl.SSLContext:
+        """Made once: reading the system's certificates takes milliseconds."""
+        if self._context is None:
+            self._context = ssl.create_default_context()
+        return self._context

@@ -116,11 +116,14 @@ def _answer(server: Server, model: str, messages: list[dict[str, str]]) -> str:
 
 def _wait_until_ready(supervision: Supervision, server: Server, began: float) -> None:
     """Show one line that says what is still missing. Raises SupervisionError when a program fails."""
-    while missing := server.ready():
+    while True:
         programs = supervision.programs()
         for program in programs:
             if program.failed:
                 raise SupervisionError(_failure(program))
+        missing = server.ready() or _unsettled(programs)
+        if not missing:
+            break
         states = "  ".join(f"{program.name} {program.state.lower()}" for program in programs)
         _progress(time.monotonic() - began, f"{states}  ({missing.rstrip('.').lower()})")
         if time.monotonic() - began > START_TIMEOUT:
@@ -128,6 +131,12 @@ def _wait_until_ready(supervision: Supervision, server: Server, began: float) ->
         time.sleep(TICK)
     ready = f"ready after {time.monotonic() - began:.1f} s"
     sys.stdout.write(f"\r\x1b[K{ready}\n" if sys.stdout.isatty() else f"{ready}\n")
+
+
+def _unsettled(programs: list[Program]) -> str:
+    """Which programs may still fail though something answers already; empty for none."""
+    starting = [program.name for program in programs if not program.settled]
+    return f"{', '.join(starting)} still starting" if starting else ""
 
 
 def _progress(seconds: float, states: str) -> None:

@@ -1,30 +1,31 @@
-"""What every FastAPI app of Baton has: OpenAI-shaped errors, a door that asks for a secret, bounded JSON bodies."""
+"""What every app of Baton has: OpenAI-shaped errors, a door that asks for a secret, bounded JSON bodies."""
 
 import logging
-from collections.abc import Iterable
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
 
 import msgspec
-from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from baton.body import ClientLeftError, read_body
 from baton.errors import (
     BatonError,
-    BodyTooLargeError,
     InternalError,
     InvalidApiKeyError,
     InvalidJsonError,
     InvalidRequestError,
     MethodNotAllowedError,
     RouteNotFoundError,
-    UnsupportedMediaTypeError,
 )
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+CLIENT_LEFT = 499  # nobody sees it; nginx made the number known
 
 
 def answer(error: BatonError) -> Response:
@@ -32,30 +33,37 @@ def answer(error: BatonError) -> Response:
     return Response(error.body(), error.status, error.headers())
 
 
-def answer_errors(app: FastAPI) -> None:
-    """Give every failure of an app OpenAI's body: our own errors, unknown routes and methods, and bugs."""
+async def on_our_error(_: Request, error: Exception) -> Response:
+    return answer(error if isinstance(error, BatonError) else InternalError("internal error"))
 
-    async def ours(_: Request, error: Exception) -> Response:
-        return answer(error) if isinstance(error, BatonError) else answer(InternalError("internal error"))
 
-    async def routing(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        method, path = request.method, request.scope["path"]
-        if status == MethodNotAllowedError.status:
-            return answer(MethodNotAllowedError(f"{method} is not allowed on {path}"))
-        return answer(RouteNotFoundError(f"there is no route {method} {path}"))
+async def on_routing_error(request: Request, error: Exception) -> Response:
+    """Unknown routes and methods, which Starlette finds."""
+    asked = f"{request.method} {request.scope['path']}"
+    if not isinstance(error, HTTPException) or error.status_code != MethodNotAllowedError.status:
+        return answer(RouteNotFoundError(f"there is no route {asked}"))
+    response = answer(MethodNotAllowedError(f"{asked} is not allowed: this route takes other methods"))
+    response.headers.update(error.headers or {})
+    return response
 
-    async def bug(request: Request, error: Exception) -> Response:
-        log.error("bug in %s %s", request.method, request.scope["path"], exc_info=error)
-        return answer(InternalError("The server failed on this request; its log has the details."))
 
-    async def left(_: Request, __: Exception) -> Response:
-        return Response(status_code=499)  # nobody reads it: the client left within its body
+async def on_client_left(_: Request, __: Exception) -> Response:
+    return Response(status_code=CLIENT_LEFT)
 
-    app.add_exception_handler(ClientDisconnect, left)
-    app.add_exception_handler(BatonError, ours)
-    app.add_exception_handler(HTTPException, routing)
-    app.add_exception_handler(Exception, bug)
+
+async def on_bug(request: Request, error: Exception) -> Response:
+    """A fault of ours: the stack trace goes to the log, not to the client."""
+    log.error("bug in %s %s", request.method, request.scope["path"], exc_info=error)
+    return answer(InternalError("The server failed on this request; its log has the details."))
+
+
+# Every app of Baton is made with this table.
+EXCEPTION_HANDLERS: Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
+    BatonError: on_our_error,
+    HTTPException: on_routing_error,
+    ClientLeftError: on_client_left,
+    Exception: on_bug,
+}
 
 
 class Secret(Protocol):
@@ -94,23 +102,12 @@ class Door:
 
 async def read_json(request: Request, shape: type[T], limit: int = 1 << 20) -> T:
     """A request's JSON body as `shape`, of at most `limit` bytes. Raises as its two halves do."""
-    return decode_json(await read_body(request, limit), shape)
+    return decode_json(await read_request(request, limit), shape)
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """A request's JSON body, of at most `limit` bytes.
-
-    Raises UnsupportedMediaTypeError (a page in a browser can post other types, or none, across origins),
-    BodyTooLargeError.
-    """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise UnsupportedMediaTypeError("send JSON, with the header `content-type: application/json`")
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > limit:
-            raise BodyTooLargeError(f"the body is larger than the {limit} bytes that this route takes")
-    return bytes(body)
+async def read_request(request: Request, limit: int) -> bytes:
+    """A request's JSON body; see `baton.body.read_body`."""
+    return await read_body(dict(request.scope["headers"]), request.receive, limit)
 
 
 def decode_json(body: bytes, shape: type[T]) -> T:

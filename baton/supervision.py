@@ -12,6 +12,7 @@ from typing import Any, cast
 from supervisor.xmlrpc import SupervisorTransport
 
 LONGEST_SOCKET_PATH = 107  # bytes; the kernel's bound (unix(7)), less the closing NUL
+SETTLED_AFTER = 3.0  # seconds; a process that dislikes its settings says so in less
 STOP_TIMEOUT = 90.0  # seconds; programs get up to their stopwaitsecs each, all at the same time
 
 
@@ -33,6 +34,11 @@ class Program:
     def failed(self) -> bool:
         """Whether supervisord has given up on it."""
         return self.state in ("FATAL", "EXITED")
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has run long enough for its settings to have been read, or failed."""
+        return self.failed or (self.state == "RUNNING" and self.since >= SETTLED_AFTER)
 
     def last_lines(self, count: int) -> list[str]:
         """The end of its log."""
@@ -83,7 +89,13 @@ class Supervision:
         except (OSError, xmlrpc.client.Error) as error:
             raise SupervisionError("nothing runs here; start with `baton up`") from error
         return [
-            Program(row["name"], row["statename"], row["pid"], row["now"] - row["start"], Path(row["stdout_logfile"]))
+            Program(
+                row["name"],
+                row["statename"],
+                row["pid"],
+                row["now"] - row["start"],
+                Path(row["stdout_logfile"]).resolve(),
+            )
             for row in rows
         ]
 

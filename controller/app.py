@@ -12,7 +12,8 @@ from fastapi import FastAPI, Response, WebSocket
 
 from baton import __version__
 from baton.auth import REFUSAL, ClusterToken
-from baton.http import Door, answer_errors
+from baton.background import running
+from baton.http import EXCEPTION_HANDLERS, Door
 from baton.wire import LINK_PATH, WATCH_PATH, Model, State
 from controller.dispatch import POLICIES
 from controller.fastchat import FastChatRoutes
@@ -65,20 +66,22 @@ def create_app(settings: ControllerSettings, token: ClusterToken) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(_sweep(fleet))
-        try:
+        async with running(_sweep(fleet)):
             yield
-        finally:
-            sweeping.cancel()
-            await fastchat.close()
+        await fastchat.close()
 
-    app = FastAPI(title="Baton controller", version=__version__, lifespan=lifespan, redirect_slashes=False)
+    app = FastAPI(
+        title="Baton controller",
+        version=__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        exception_handlers=dict(EXCEPTION_HANDLERS),
+    )
     app.add_middleware(Door, secret=token, open_paths=OPEN_PATHS, refusal=REFUSAL)
-    answer_errors(app)
     app.include_router(fastchat.router())
 
-    @app.get("/health")
-    @app.get("/ready")
+    @app.api_route("/health", methods=["GET", "HEAD"])
+    @app.api_route("/ready", methods=["GET", "HEAD"])
     async def health() -> Response:
         """A controller that answers can do its job: its state comes by itself."""
         return Response()

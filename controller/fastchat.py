@@ -17,7 +17,7 @@ from fastapi.responses import StreamingResponse
 
 from baton.auth import ClusterToken, is_loopback
 from baton.errors import InvalidRequestError, OverloadedError, WorkerFailedError
-from baton.http import decode_json, read_body, read_json
+from baton.http import decode_json, read_json, read_request
 from baton.wire import Address, Hello, Model, Protocol
 from controller.fastchat_messages import (
     NO_WORKER,
@@ -124,7 +124,7 @@ class FastChatRoutes:
 
     async def worker_generate_stream(self, request: Request) -> Response:
         """Relay to a worker's route of the same name: a controller can stand in for its workers."""
-        body = await read_body(request, RELAY_LIMIT)
+        body = await read_request(request, RELAY_LIMIT)
         query = decode_json(body, ModelQuery)
         address = self._fleet.choose(query.model, self._clock())
         if address is None:

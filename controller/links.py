@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fastapi import WebSocket, WebSocketDisconnect
 
-from baton.wire import GARBLED, Hello, decode_from_worker
+from baton.wire import GARBLED, FromWorker, Hello, Status, decode_from_worker
 from controller.fleet import Fleet, FleetFullError
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,13 @@ class Links:
         number = next(self._numbers)
         address = ""
         try:
+            hello, status = await _introduction(socket)
+            address = hello.address
+            log.info("worker %s is here: %s", address, ", ".join(model.name for model in hello.models))
+            self._fleet.hello(number, hello, self._clock())
+            self._take(number, address, status)
             while True:
-                address = self._take(number, address, await receive(socket))
+                self._take(number, address, decode_from_worker(await receive(socket)))
         except WebSocketDisconnect:
             pass  # the usual end: the worker stopped, died, or lost its network
         except (*GARBLED, _BrokenLinkError) as error:
@@ -44,26 +49,29 @@ class Links:
                 log.info("worker %s is gone", address)
                 self._fleet.leave(number, address, self._clock())
 
-    def _take(self, number: int, address: str, data: str | bytes) -> str:
-        """Apply one message; returns the address that the link speaks for."""
-        message = decode_from_worker(data)
-        now = self._clock()
+    def _take(self, number: int, address: str, message: FromWorker) -> None:
+        """Apply one message of the link that speaks for `address`."""
         if isinstance(message, Hello):
-            if address and message.address != address:
+            if message.address != address:
                 raise _BrokenLinkError(f"a link speaks for one worker: {address}, not {message.address}")
-            if not address:
-                log.info("worker %s is here: %s", message.address, ", ".join(m.name for m in message.models))
-            self._fleet.hello(number, message, now)
-            return message.address
-        if not address:
-            raise _BrokenLinkError("the first message must be a hello")
-        if not self._fleet.status(number, address, message, now):
+            self._fleet.hello(number, message, self._clock())
+        elif not self._fleet.status(number, address, message, self._clock()):
             if self._fleet.registry.get(address) is None:
                 raise _BrokenLinkError("silent for too long: say hello again, on a new link")
             raise _BrokenLinkError(
                 f"another worker registered as {address}: give each worker its own --port or --worker-address"
             )
-        return address
+
+
+async def _introduction(socket: WebSocket) -> tuple[Hello, Status]:
+    """The first two messages. A worker is not known before both: without a status it might get work while it loads."""
+    hello = decode_from_worker(await receive(socket))
+    if not isinstance(hello, Hello):
+        raise _BrokenLinkError("the first message must be a hello")
+    status = decode_from_worker(await receive(socket))
+    if not isinstance(status, Status):
+        raise _BrokenLinkError("the second message must be a status")
+    return hello, status
 
 
 async def receive(socket: WebSocket) -> str | bytes:

@@ -1,20 +1,17 @@
 """The worker's HTTP application: the routes, who may call them, and how errors leave."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from baton.auth import ClusterToken
-from baton.errors import BatonError, InternalError, MethodNotAllowedError, RouteNotFoundError
-from baton.http import Door, answer
+from baton.http import EXCEPTION_HANDLERS, Door
 from workers.about import About
-from workers.answering import CLIENT_GONE
 from workers.chat import ChatCompletions
 from workers.completions import Completions
 from workers.fastchat import FastChat
@@ -46,38 +43,3 @@ def create_app(worker: Worker, token: ClusterToken, body_limit: int) -> Starlett
     )
     app.router.redirect_slashes = False  # a redirect would be built from the Host header
     return app
-
-
-async def on_baton_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, BatonError)  # noqa: S101 - the table below says so
-    return answer(error)
-
-
-async def on_http_exception(request: Request, error: Exception) -> Response:
-    """Starlette's own: unknown routes and methods."""
-    assert isinstance(error, HTTPException)  # noqa: S101
-    what = f"{request.method} {request.scope['path']}"
-    if error.status_code == 405:
-        response = answer(MethodNotAllowedError(f"{what} does not exist: this route takes other methods."))
-        response.headers.update(error.headers or {})
-        return response
-    if error.status_code == 404:
-        return answer(RouteNotFoundError(f"{what} does not exist."))
-    return answer(InternalError("The request could not be answered."))
-
-
-async def on_disconnect(_: Request, __: Exception) -> Response:
-    return Response(status_code=CLIENT_GONE)
-
-
-async def on_fault(_: Request, __: Exception) -> Response:
-    """A fault of ours; the stack trace goes to the log, not to the client."""
-    return answer(InternalError("This worker made a mistake; its log says more."))
-
-
-EXCEPTION_HANDLERS: Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
-    BatonError: on_baton_error,
-    HTTPException: on_http_exception,
-    ClientDisconnect: on_disconnect,
-    Exception: on_fault,
-}

@@ -4,8 +4,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from baton.http import read_request
 from workers.answering import StreamedAnswer, Task, answer_whole, came_direct
-from workers.body import read_body
 from workers.choice import Reading
 from workers.deltas import Stream
 from workers.jobs import check_stop_strings, check_stream_options, make_jobs, make_sampling, wants_usage
@@ -27,7 +27,7 @@ class ChatCompletions:
         self._limit = body_limit
 
     async def handle(self, request: Request) -> Response:
-        sent = await read_body(request, self._limit)
+        sent = await read_request(request, self._limit)
         asked = parse(_decoder, sent)
         task, prompt_tokens = await self._task(asked, len(sent), direct=came_direct(request.headers))
         chance = self._worker.chance

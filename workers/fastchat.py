@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from baton.errors import BatonError, UnsupportedParameterError
+from baton.http import read_request
 from workers.answering import StreamedAnswer, Task, answer_whole, came_direct
-from workers.body import read_body
 from workers.choice import Reading
 from workers.engines.base import Engine
 from workers.frames import END, HEADERS, Frames, error_frame
@@ -118,7 +118,7 @@ class FastChat:
 
     async def count(self, request: Request) -> Response:
         try:
-            asked = parse(_decode_counted, await read_body(request, self._limit))
+            asked = parse(_decode_counted, await read_request(request, self._limit))
             (ids,) = await completion_prompts(self._engine(asked.model), _completion(asked.model, asked.prompt))
         except BatonError as error:
             return _json(error_frame(error))
@@ -136,7 +136,7 @@ class FastChat:
         return _json(error_frame(UnsupportedParameterError("This worker makes no embeddings.")))
 
     async def _named(self, request: Request) -> Engine:
-        return self._engine(parse(_decode_named, await read_body(request, self._limit)).model)
+        return self._engine(parse(_decode_named, await read_request(request, self._limit)).model)
 
     def _engine(self, name: str) -> Engine:
         """The engine of a name. Where there is one engine only, it answers to every name, as in FastChat."""
@@ -147,7 +147,7 @@ class FastChat:
         return engines[0]
 
     async def _task(self, request: Request) -> tuple[Task, Frames]:
-        params = parse(_decode_params, await read_body(request, self._limit))
+        params = parse(_decode_params, await read_request(request, self._limit))
         for field in ("logprobs", "images"):
             if getattr(params, field):
                 raise UnsupportedParameterError(f"`{field}` is not supported by this worker.", param=field)

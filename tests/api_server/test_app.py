@@ -124,7 +124,9 @@ async def test_a_client_that_leaves_in_its_body(rig: Rig, it: Worker, caplog: py
     """Half a request is nobody's error, and reaches nobody."""
     at = urlsplit(rig.url)
     _, writer = await asyncio.open_connection(at.hostname, at.port)
-    writer.write(b"POST %b HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\n{" % CHAT.encode())
+    writer.write(
+        b"POST %b HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{" % CHAT.encode()
+    )
     await writer.drain()
     writer.close()
     caplog.set_level("INFO")
@@ -158,7 +160,10 @@ async def test_a_wrong_key_is_told_before_the_body(it: Worker) -> None:
     async with api_server(it.address, settings=KEYS) as rig:
         at = urlsplit(rig.url)
         reader, writer = await asyncio.open_connection(at.hostname, at.port)
-        writer.write(b"POST %b HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\n" % CHAT.encode())
+        writer.write(
+            b"POST %b HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
+            % CHAT.encode()
+        )
         assert b" 401 " in await asyncio.wait_for(reader.readline(), 5)
         writer.close()
 

@@ -3,7 +3,8 @@
 import pytest
 from starlette.types import Message, Receive
 
-from api_server.request import ClientLeftError, read_body, read_fields, request_id_of
+from api_server.request import read_fields, request_id_of
+from baton.body import ClientLeftError, read_body
 from baton.errors import BatonError, BodyTooLargeError, InvalidJsonError, InvalidRequestError, UnsupportedMediaTypeError
 
 

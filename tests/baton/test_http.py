@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 
 from baton.auth import ClusterToken
 from baton.errors import OverloadedError
-from baton.http import Door, answer_errors, read_json
+from baton.http import EXCEPTION_HANDLERS, Door, read_json
 from tests.baton.running import running
 
 
@@ -26,9 +26,8 @@ class Sum(msgspec.Struct):
 
 
 def make_app(secret: str = "s3cret") -> FastAPI:
-    app = FastAPI(redirect_slashes=False)
+    app = FastAPI(redirect_slashes=False, exception_handlers=dict(EXCEPTION_HANDLERS))
     app.add_middleware(Door, secret=ClusterToken(secret), open_paths=("/health",), refusal="token, please")
-    answer_errors(app)
 
     @app.get("/health")
     async def health() -> Response:

@@ -128,7 +128,7 @@ async def test_old_links_do_not_keep_a_controller_from_ending() -> None:
     """Open links and watches are closed when the controller stops."""
     async with controller() as hub:
         link, watch = await hub.link(), await hub.watch()
-        await say(link, hello("http://a:1"))
+        await say(link, hello("http://a:1"), Status())
         await eventually(hub, ["http://a:1"])
     await until(lambda: link.close_code is not None and watch.close_code is not None)
 

@@ -46,7 +46,7 @@ async def test_a_workers_life(hub: Controller) -> None:
 async def test_a_link_that_breaks_is_a_dead_worker(hub: Controller) -> None:
     """A reset removes the worker as well: no goodbye is needed."""
     async with hub.link() as socket:
-        await say(socket, hello(A))
+        await say(socket, hello(A), Status())
         await eventually(hub, [A])
         socket.transport.abort()
         await eventually(hub, [])
@@ -70,8 +70,8 @@ async def test_garbage_closes_the_link_and_nothing_else(
 ) -> None:
     """What cannot be read ends its link with code 1003; other workers stay, and no error of ours is logged."""
     async with hub.link() as good, hub.link() as bad:
-        await say(good, hello(A))
-        await say(bad, hello("http://bad:1"))
+        await say(good, hello(A), Status())
+        await say(bad, hello("http://bad:1"), Status())
         await bad.send(garbage)
         with pytest.raises(ConnectionClosed) as closed:
             await asyncio.wait_for(bad.recv(), 5)
@@ -97,7 +97,7 @@ async def test_a_status_needs_a_hello(hub: Controller) -> None:
 
 async def test_a_link_speaks_for_one_worker(hub: Controller) -> None:
     """A second address on a link is refused."""
-    assert "one worker" in await closed_by(hub, hello(A), hello("http://b:1"))
+    assert "one worker" in await closed_by(hub, hello(A), Status(), hello("http://b:1"))
     await eventually(hub, [])
 
 
@@ -105,9 +105,9 @@ async def test_the_newest_link_takes_over(hub: Controller) -> None:
     """A worker that comes back wins over its old link; the loser is told why, and takes nothing with it."""
     async with hub.link() as new:
         async with hub.link() as old:
-            await say(old, hello(A, "old"))
+            await say(old, hello(A, "old"), Status())
             await eventually(hub, [A])
-            await say(new, hello(A, "new"))
+            await say(new, hello(A, "new"), Status())
             while (await hub.fleet())["models"] != ["new"]:
                 pass
             await say(old, Status())
@@ -121,7 +121,7 @@ async def test_the_newest_link_takes_over(hub: Controller) -> None:
 async def test_a_hello_may_change_the_models(hub: Controller) -> None:
     """A second hello with the same address is the worker's new description."""
     async with hub.link() as socket:
-        await say(socket, hello(A, "m"), hello(A, "n"))
+        await say(socket, hello(A, "m"), Status(), hello(A, "n"))
         while (await hub.fleet())["models"] != ["n"]:
             pass
 
@@ -133,7 +133,7 @@ async def test_a_link_needs_the_token() -> None:
         with pytest.raises(InvalidStatus):
             await stranger.link()
         async with hub.link() as socket:
-            await say(socket, hello(A))
+            await say(socket, hello(A), Status())
             await eventually(hub, [A])
 
 
@@ -141,9 +141,9 @@ async def test_a_full_fleet_says_try_later(hub: Controller, monkeypatch: pytest.
     """The worker that is one too many is told so."""
     monkeypatch.setattr(fleet_module, "MAX_WORKERS", 1)
     async with hub.link() as socket:
-        await say(socket, hello(A))
+        await say(socket, hello(A), Status())
         await eventually(hub, [A])
-        assert "at most 1" in await closed_by(hub, hello("http://b:1"))
+        assert "at most 1" in await closed_by(hub, hello("http://b:1"), Status())
         await eventually(hub, [A])
 
 
@@ -157,7 +157,7 @@ async def test_a_worker_that_was_silent_too_long_is_told_so() -> None:
         await links.serve(socket)
 
     async with running(app) as url, connect(url.replace("http", "ws") + LINK_PATH) as socket:
-        await say(socket, hello(A))
+        await say(socket, hello(A), Status())
         await until(lambda: len(fleet.registry))
         assert fleet.expire(100) == [A]
         await say(socket, Status())

@@ -21,7 +21,7 @@ async def hub() -> AsyncIterator[Controller]:
 async def test_snapshot_then_changes(hub: Controller) -> None:
     """A watch begins with everything; then come the workers that changed, and those that went."""
     async with hub.link() as a:
-        await say(a, hello(A))
+        await say(a, hello(A), Status())
         await eventually(hub, [A])
         async with hub.watch() as watch:
             first = await hear(watch)
@@ -29,7 +29,7 @@ async def test_snapshot_then_changes(hub: Controller) -> None:
             assert [view.hello.address for view in first.workers] == [A]
             assert first.known_models == ["m"]
             async with hub.link() as b:
-                await say(b, hello(B, "n"))
+                await say(b, hello(B, "n"), Status())
                 assert await hear(watch) == Changed(WorkerView(hello(B, "n"), Status()))
                 await say(b, Status(running=5))
                 assert await hear(watch) == Changed(WorkerView(hello(B, "n"), Status(running=5)))
@@ -51,7 +51,7 @@ async def test_in_flight_counts_are_seen_by_others(hub: Controller) -> None:
     """What one API server has under way is `others` for the other one, and gone when it leaves."""
     async with hub.link() as a, hub.watch() as watch:
         await hear(watch)
-        await say(a, hello(A))
+        await say(a, hello(A), Status())
         await hear(watch)
         async with hub.watch() as other:
             await hear(other)
@@ -66,7 +66,7 @@ async def test_changes_gather_while_the_reader_is_slow(hub: Controller) -> None:
     """A burst of statuses ends in the last one, with at most one message per status, and never a snapshot again."""
     async with hub.link() as a, hub.watch() as watch:
         await hear(watch)
-        await say(a, hello(A))
+        await say(a, hello(A), Status())
         for running in range(300):
             await say(a, Status(running=running))
         count = 0
@@ -85,7 +85,7 @@ async def test_garbage_closes_the_watch(
 ) -> None:
     """What cannot be read ends the watch with code 1003, and the API server's counts with it."""
     async with hub.link() as a, hub.watch() as bad, hub.watch() as good:
-        await say(a, hello(A))
+        await say(a, hello(A), Status())
         await hear(good)
         await say(bad, InFlight({A: 3}))
         while not (await hub.fleet())["workers"] or (await hub.fleet())["workers"][0]["in_flight"] != 3:
@@ -104,7 +104,7 @@ async def test_garbage_closes_the_watch(
 async def test_a_watch_that_breaks_takes_its_counts(hub: Controller) -> None:
     """An API server that dies has nothing under way any more."""
     async with hub.link() as a, hub.watch() as watch:
-        await say(a, hello(A))
+        await say(a, hello(A), Status())
         await say(watch, InFlight({A: 3}))
         while not (await hub.fleet())["workers"] or (await hub.fleet())["workers"][0]["in_flight"] != 3:
             pass
