@@ -16,6 +16,7 @@ class WorkerSettings(ServeSettings):
     controller_address: tuple[str, ...] = setting(
         ("http://localhost:21001",), "URL of the controller, or several with commas between"
     )
+    model_path: str = setting("", "folder of the model, or its id on the Hugging Face hub")
     model_names: tuple[str, ...] = setting((), "names under which the model is served, with commas between")
     limit_worker_concurrency: int = setting(32, "sequences that run at the same time")
     max_waiting: int = setting(256, "sequences that may wait for their turn; beyond that requests get 503")
@@ -26,19 +27,15 @@ class WorkerSettings(ServeSettings):
     max_body_bytes: int = setting(32 * 1024 * 1024, "largest request body; beyond that requests get 413")
 
     def names(self) -> tuple[str, ...]:
-        """The served names."""
-        return self.model_names or (self.default_name(),)
-
-    def default_name(self) -> str:
-        """The name of a model that was given none."""
-        raise NotImplementedError
+        """The served names; a model that was given none has that of its folder."""
+        return self.model_names or (self.model_path.rstrip("/").rpartition("/")[2],)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FakeWorkerSettings(WorkerSettings):
     """A worker with an engine that makes text up, for load tests, demonstrations and drills."""
 
-    model_path: str = setting("", "stands for the model that this worker pretends to have: its last part is the name")
+    model_path: str = setting("fake", "the model that this worker pretends to have; only its name matters")
     tokens_per_second: float = setting(0.0, "tokens per second of each stream; 0 = as fast as possible")
     prefill_ms_per_token: float = setting(0.0, "milliseconds before the first token, for each token of the prompt")
     context_length: int = setting(4096, "most tokens of prompt and output together")
@@ -48,15 +45,11 @@ class FakeWorkerSettings(WorkerSettings):
     load_seconds: float = setting(0.0, "seconds that loading takes")
     fail_load: bool = setting(False, "fail to load")
 
-    def default_name(self) -> str:
-        return _last_part(self.model_path) or "fake"
-
 
 @dataclass(frozen=True, kw_only=True)
 class HfWorkerSettings(WorkerSettings):
     """A worker that runs a model with Hugging Face transformers."""
 
-    model_path: str = setting("", "folder of the model, or its id on the Hugging Face hub")
     revision: str | None = setting(None, "branch, tag or commit of a hub id")
     device: str | None = setting(None, "cpu, cuda, cuda:1, mps, xpu or npu; cuda where there is one, else cpu")
     dtype: str = setting(
@@ -69,13 +62,6 @@ class HfWorkerSettings(WorkerSettings):
     load_8bit: bool = setting(False, "weights in 8 bits")
     trust_remote_code: bool = setting(False, "run Python code that ships with the model")
     max_context: int | None = setting(None, "a shorter context than the model's own")
-
-    def default_name(self) -> str:
-        return _last_part(self.model_path)
-
-
-def _last_part(path: str) -> str:
-    return path.rstrip("/").rpartition("/")[2]
 
 
 def check(settings: WorkerSettings) -> None:
