@@ -58,7 +58,6 @@ class ChatCompletions:
         )
         prompt = await chat_prompt(engine, asked, with_tools, size)
         most = asked.max_completion_tokens or asked.max_tokens
-        context = engine.context_length
-        sampling = make_sampling(asked, len(prompt), most, context, context, self._worker.seed())
+        sampling = make_sampling(engine, asked, len(prompt), most, engine.context_length, self._worker.seed())
         jobs = make_jobs(asked, [prompt], [sampling], reading)
         return Task(self._worker, engine, jobs, direct), len(prompt)

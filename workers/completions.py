@@ -54,8 +54,7 @@ class Completions:
         prompts = await completion_prompts(engine, asked)
         seed = self._worker.seed()
         samplings = [
-            make_sampling(asked, len(prompt), asked.max_tokens, DEFAULT_TOKENS, engine.context_length, seed)
-            for prompt in prompts
+            make_sampling(engine, asked, len(prompt), asked.max_tokens, DEFAULT_TOKENS, seed) for prompt in prompts
         ]
         jobs = make_jobs(asked, prompts, samplings, reading)
         return Task(self._worker, engine, jobs, direct), sum(map(len, prompts))

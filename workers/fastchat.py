@@ -155,8 +155,8 @@ class FastChat:
         asked = _request(params)
         reading = Reading(stops=check_stop_strings(asked))
         prompts = await completion_prompts(engine, asked)
-        context, most = engine.context_length, params.max_new_tokens or 256
-        sampling = make_sampling(asked, len(prompts[0]), None, most, context, self._worker.seed())
+        most = params.max_new_tokens or 256
+        sampling = make_sampling(engine, asked, len(prompts[0]), None, most, self._worker.seed())
         frames = Frames("" if params.echo is False else params.prompt, len(prompts[0]))
         jobs = make_jobs(asked, prompts, [sampling], reading)
         return Task(self._worker, engine, jobs, came_direct(request.headers)), frames

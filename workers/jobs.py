@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from baton.errors import ContextLengthError, InvalidRequestError
 from workers.choice import Reading
 from workers.conversation import check_text
-from workers.engines.base import Sampling
+from workers.engines.base import Engine, Sampling
 from workers.protocol import ChatRequest, Generating
 
 SEEDS = 2**63  # seeds that engines see are below it
@@ -59,20 +59,21 @@ def make_jobs(
 
 
 def make_sampling(
-    request: Generating, prompt_tokens: int, asked: int | None, most: int, context: int, seed: int | None
+    engine: Engine, request: Generating, prompt_tokens: int, asked: int | None, most: int, seed: int | None
 ) -> Sampling:
     """Sampling of one prompt. `asked` tokens, or else as many as fit, up to `most`. Raises ContextLengthError."""
-    granted = _granted(request, prompt_tokens, asked, most, context)
+    granted = _granted(request, prompt_tokens, asked, most, engine.context_length)
+    defaults = engine.defaults
     min_tokens = request.min_tokens or 0
     if min_tokens > granted:
         raise InvalidRequestError(f"`min_tokens` is above the {granted} tokens that fit.", param="min_tokens")
     chosen = request.seed if request.seed is not None else seed
     return Sampling(
         max_tokens=granted,
-        temperature=_given(request.temperature, 1.0),
-        top_p=_given(request.top_p, 1.0),
-        top_k=max(0, request.top_k or 0),
-        repetition_penalty=_given(request.repetition_penalty, 1.0),
+        temperature=_given(request.temperature, defaults.temperature),
+        top_p=_given(request.top_p, defaults.top_p),
+        top_k=max(0, defaults.top_k if request.top_k is None else request.top_k),
+        repetition_penalty=_given(request.repetition_penalty, defaults.repetition_penalty),
         presence_penalty=request.presence_penalty or 0.0,
         frequency_penalty=request.frequency_penalty or 0.0,
         seed=None if chosen is None else chosen % SEEDS,

@@ -3,8 +3,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.workers.serving import Decoded, Served, events, reference_text, serving
-from workers.engines.base import Sampling
+from workers.engines.base import Sampling, SamplingDefaults
 from workers.engines.fake import VOCABULARY
+from workers.jobs import make_sampling
+from workers.protocol import CompletionRequest
 
 URL = "/v1/completions"
 
@@ -82,3 +84,18 @@ async def test_token_ids_beyond_the_vocabulary(served: Served, streamed: bool) -
     """Ids that the model does not have are refused."""
     response = await served.client.post(URL, json={"model": "m", "prompt": [VOCABULARY], "stream": streamed})
     assert response.status_code == 400
+
+
+async def test_a_request_falls_back_on_the_models_own_sampling() -> None:
+    """What a request leaves out comes from the model's advice; what it names wins, zero too."""
+    async with serving() as it:
+        it.engine.defaults = SamplingDefaults(temperature=0.5, top_p=0.9, top_k=7, repetition_penalty=1.1)
+
+        def sampling(**fields: float) -> Sampling:
+            asked = CompletionRequest(model="m", prompt="p", **fields)  # type: ignore[arg-type]
+            return make_sampling(it.engine, asked, 1, 5, 5, None)
+
+        silent = sampling()
+        assert (silent.temperature, silent.top_p, silent.top_k, silent.repetition_penalty) == (0.5, 0.9, 7, 1.1)
+        spoken = sampling(temperature=0, top_p=1, top_k=0, repetition_penalty=1)
+        assert (spoken.temperature, spoken.top_p, spoken.top_k, spoken.repetition_penalty) == (0, 1, 0, 1)

@@ -38,6 +38,16 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class SamplingDefaults:
+    """What a request gets for the fields that it leaves out: the model's own advice, or else OpenAI's defaults."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """One generated token. The last one of a generation carries `finish`; it is counted like any other."""
 
@@ -90,6 +100,9 @@ class Engine(Protocol):
     @property
     def context_length(self) -> int:
         """Most tokens of prompt and output together."""
+
+    @property
+    def defaults(self) -> SamplingDefaults: ...
 
     @property
     def notes(self) -> Mapping[str, str]:

@@ -17,6 +17,7 @@ from workers.engines.base import (
     FinishReason,
     Json,
     Sampling,
+    SamplingDefaults,
     Token,
     UnusableInputError,
 )
@@ -133,6 +134,7 @@ class FakeEngine:
     def __init__(self, settings: FakeWorkerSettings) -> None:
         self.tokenizer = FakeTokenizer()
         self.context_length = settings.context_length
+        self.defaults = SamplingDefaults()
         self.notes: Mapping[str, str] = {"device": "none", "text": "made up"}
         self._settings = settings
         self._ticker = Ticker(1 / settings.tokens_per_second) if settings.tokens_per_second else None

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from collections.abc import Sequence as Items
 from functools import partial
 
-from workers.engines.base import EngineError, EngineLoad, Sampling, Token, UnusableInputError
+from workers.engines.base import EngineError, EngineLoad, Sampling, SamplingDefaults, Token, UnusableInputError
 from workers.engines.hf.batch import Batch
 from workers.engines.hf.loader import Loaded, load
 from workers.engines.hf.path import BATCHED
@@ -42,6 +42,10 @@ class HfEngine:
     @property
     def context_length(self) -> int:
         return self._model().context
+
+    @property
+    def defaults(self) -> SamplingDefaults:
+        return self._model().defaults
 
     @property
     def notes(self) -> Mapping[str, str]:

@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from workers.engines.base import EngineError
+from workers.engines.base import EngineError, SamplingDefaults
 from workers.engines.hf.batch import Shares
 from workers.engines.hf.device import pick_device, pick_dtype
 from workers.engines.hf.forward import Forward
@@ -40,6 +40,7 @@ class Loaded:
     context: int
     vocabulary: int  # ids that the model takes
     eos: frozenset[int]
+    defaults: SamplingDefaults
     notes: Mapping[str, str]
 
 
@@ -68,7 +69,8 @@ def load(settings: HfSettings) -> tuple[Loaded, Forward, Shares]:
     }
     vocabulary = embedding(model).num_embeddings
     eos = eos_ids(model.generation_config, config, wrapped.eos)
-    return Loaded(wrapped, context, vocabulary, eos, notes), path.forward, path.shares
+    defaults = sampling_defaults(model.generation_config)
+    return Loaded(wrapped, context, vocabulary, eos, defaults, notes), path.forward, path.shares
 
 
 def check(settings: HfSettings) -> None:
@@ -125,6 +127,22 @@ def eos_ids(generation: object, config: PreTrainedConfig, tokenizer: int | None)
     for ids in (getattr(generation, "eos_token_id", None), getattr(config, "eos_token_id", None), tokenizer):
         found.update(ids if isinstance(ids, list) else [] if ids is None else [ids])
     return frozenset(found)
+
+
+def sampling_defaults(generation: object) -> SamplingDefaults:
+    """What the model's makers advise in generation_config.json; values that no request could have are left out."""
+
+    def advised(name: str, least: float, most: float, otherwise: float) -> float:
+        value = getattr(generation, name, None)
+        return float(value) if isinstance(value, int | float) and least <= value <= most else otherwise
+
+    greedy = getattr(generation, "do_sample", None) is False  # None where the file says nothing
+    return SamplingDefaults(
+        temperature=0.0 if greedy else advised("temperature", 0.0, 2.0, 1.0),
+        top_p=advised("top_p", 1e-6, 1.0, 1.0),
+        top_k=int(advised("top_k", 0, 1e6, 0)),
+        repetition_penalty=advised("repetition_penalty", 1e-3, 100.0, 1.0),
+    )
 
 
 def attempt(settings: HfSettings, verb: str, act: Callable[[], T]) -> T:

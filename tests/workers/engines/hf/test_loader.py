@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig
 
 from tests.workers.engines.hf.driving import generate, greedy, ids, running
 from tests.workers.engines.hf.tiny import make_model
-from workers.engines.base import EngineError
+from workers.engines.base import EngineError, SamplingDefaults
 from workers.engines.hf import loader
 from workers.engines.hf.device import auto_dtype, pick_device, pick_dtype
 from workers.engines.hf.engine import HfEngine
@@ -207,3 +207,20 @@ async def test_half_precision_on_the_cpu(llama: Path) -> None:
         assert engine.notes["dtype"] == "bfloat16"
         assert engine.notes["path"] == "batched"
         assert len(await generate(engine, [1, 2, 3], greedy(5))) == 5
+
+
+@pytest.mark.parametrize(
+    ("advice", "defaults"),
+    [
+        ({}, SamplingDefaults()),
+        ({"do_sample": False, "temperature": 0.7}, SamplingDefaults(temperature=0.0)),
+        (
+            {"do_sample": True, "temperature": 0.6, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05},
+            SamplingDefaults(0.6, 0.8, 20, 1.05),
+        ),
+        ({"temperature": -3, "top_p": 7, "top_k": "many"}, SamplingDefaults()),
+    ],
+)
+def test_the_makers_advice_is_the_default(advice: dict[str, object], defaults: SamplingDefaults) -> None:
+    """A request that names no temperature gets that of generation_config.json; absurd values count for nothing."""
+    assert loader.sampling_defaults(SimpleNamespace(**advice)) == defaults
