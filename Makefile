@@ -11,7 +11,7 @@ setup: $(VENV)/.serving
 # The stamps make a second `make` quick; a changed pin makes it install again.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Baton needs Python 3.11 or newer: make PYTHON=python3.12 …")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.serving: $(VENV)/bin/python pyproject.toml requirements/lock.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -e '.[hf]' -c requirements/lock.txt

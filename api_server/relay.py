@@ -26,6 +26,7 @@ from baton.errors import (
     BatonError,
     InternalError,
     InvalidApiKeyError,
+    NoWorkerError,
     OverloadedError,
     WorkerFailedError,
     WorkerTimeoutError,
@@ -47,7 +48,6 @@ class Call:
     path: bytes
     request_id: bytes
     model: str
-    stream: bool
     body: bytes
     send: Send
     started: bool = False  # whether the client has got the head of an answer
@@ -82,7 +82,7 @@ class Relay:
             self._admit(headers)
             body = await read_body(headers, receive, self._limits.max_body_bytes)
             fields = read_fields(body)
-            call = Call(scope["path"].encode(), request_id, fields.model, bool(fields.stream), body, send)
+            call = Call(scope["path"].encode(), request_id, fields.model, body, send)
             await _until_disconnect(self._serve(call), receive)
         except BatonError as error:
             await self._refuse(error, call, request_id, send)
@@ -132,6 +132,7 @@ class Relay:
                     await _pass_whole(call, reply)
         except UpstreamError as error:
             if call.started:
+                log.warning("request %s, worker %s: %s", call.request_id.decode(), worker.address, error)
                 raise _failed(error) from error
             if not isinstance(error, UpstreamSilentError):
                 self._replica.suspect(worker, time.monotonic())
@@ -205,7 +206,10 @@ async def _refused(reply: Reply) -> BatonError:
     if reply.status == OverloadedError.status:
         after = reply.header(b"retry-after")
         seconds = int(after) if after.isdigit() else RETRY_AFTER
-        failure = OverloadedError("All workers of this model are busy; try again.", retry_after=seconds)
+        if f'"{NoWorkerError.code}"'.encode() in body:  # it drains or loads
+            failure = NoWorkerError("No worker can serve this model right now; try again.", retry_after=seconds)
+        else:
+            failure = OverloadedError("All workers of this model are busy; try again.", retry_after=seconds)
     else:
         failure = WorkerFailedError("The worker failed on this request.")
     failure.__cause__ = UpstreamError(f"status {reply.status}: {said}")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from api_server.connection import Connection, UpstreamError, UpstreamSilentError
 
-MAX_IDLE = 4.0  # seconds; uvicorn, the usual server of a worker, closes idle connections after 5
+MAX_IDLE = 4.0  # seconds; uvicorn closes idle connections after 5 where it is not told otherwise
 SWEEP = 1.0  # seconds between two looks for workers that went silent
 
 

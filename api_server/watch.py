@@ -15,6 +15,7 @@ from baton.wire import GARBLED, WATCH_PATH, InFlight, decode_to_api_server, enco
 
 log = logging.getLogger(__name__)
 
+PING = 10.0  # seconds after which a connection without an answer counts as lost
 REPORT_INTERVAL = 0.25  # seconds between two reports of changed in-flight counts
 SNAPSHOT_LIMIT = 256 << 20  # bytes of the largest message that is taken
 
@@ -36,7 +37,14 @@ class Watch:
             while True:
                 try:
                     async with connect(
-                        self._url, additional_headers=self._token.headers(), proxy=None, max_size=SNAPSHOT_LIMIT
+                        self._url,
+                        additional_headers=self._token.headers(),
+                        proxy=None,
+                        max_size=SNAPSHOT_LIMIT,
+                        open_timeout=5,
+                        close_timeout=1,
+                        ping_interval=PING,
+                        ping_timeout=PING,
                     ) as socket:
                         await self._follow(socket, backoff)
                 except (OSError, WebSocketException, TimeoutError, *GARBLED) as error:

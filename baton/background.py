@@ -9,6 +9,13 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+FAILED = signal.SIGUSR1  # how a part of a process tells `baton.serve` that the whole must end
+
+
+def fail_process() -> None:
+    """End this process as failed: requests under way finish, then it exits with code 1, to be started again."""
+    signal.raise_signal(FAILED)
+
 
 @asynccontextmanager
 async def running(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
@@ -28,4 +35,4 @@ def _end_process_on_failure(task: "asyncio.Task[None]") -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
         log.critical("a part of this process failed; it stops, to be started again", exc_info=error)
-        signal.raise_signal(signal.SIGTERM)
+        fail_process()

@@ -20,8 +20,11 @@ class Server:
 
     def models(self) -> list[str]:
         """The models that it has now. Raises ChatError."""
-        with self._client() as client:
-            return [card["id"] for card in _checked(client.get("/v1/models")).json()["data"]]
+        try:
+            with self._client() as client:
+                return [card["id"] for card in _checked(client.get("/v1/models")).json()["data"]]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise ChatError(f"no OpenAI server answers at {self.url} ({error}); start one with `baton up`") from error
 
     def ready(self) -> str:
         """Empty once a model can answer, else why not yet."""

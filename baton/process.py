@@ -1,5 +1,6 @@
 """The outermost shell of a process: settings errors become one line and an exit code."""
 
+import contextlib
 import resource
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -18,23 +19,23 @@ BAD_SETTINGS = 2  # exit code; supervisord's files name it, so that such a proce
 def main(
     process: str,
     settings_class: type[S],
-    run: Callable[[S], Coroutine[Any, Any, None]],
+    run: Callable[[S], Coroutine[Any, Any, int]],
     argv: Sequence[str],
     environ: Mapping[str, str],
 ) -> int:
-    """Read the settings, set up logging, run until the end. Returns the exit code."""
+    """Read the settings, set up logging, run until the end. Returns the exit code, `run`'s own where it came to run."""
     try:
         settings = parse(settings_class, process, argv, environ)
         logs.configure(process, settings.log_level)
         _allow_many_sockets()
-        uvloop.run(run(settings))
+        return uvloop.run(run(settings))
     except SettingsError as error:
         sys.stderr.write(f"{process}: {error}\n")
         return BAD_SETTINGS
-    return 0
 
 
 def _allow_many_sockets() -> None:
     """Raise the soft limit of open files to the hard one: each open stream takes two."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.suppress(ValueError, OSError):  # some systems name a hard limit that they do not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -9,10 +9,12 @@ import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import uvicorn
 
+from baton.background import FAILED
 from baton.settings import ServeSettings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -60,10 +62,19 @@ async def nothing() -> None:
 
 async def serve(
     app: AsgiApp, listener: socket.socket, settings: ServeSettings, drain: Callable[[], Awaitable[None]] = nothing
-) -> None:
-    """Serve until SIGTERM or SIGINT; then `drain`, close the listener and finish. A second signal ends at once."""
+) -> int:
+    """Serve until SIGTERM or SIGINT; then `drain`, close the listener and finish. A second signal ends at once.
+
+    Returns the exit code: 0, or 1 where a part of the process failed (`baton.background`).
+    """
     server = Server(_config(app, settings))
     stopping = asyncio.Event()
+    code = 0
+
+    def on_failure() -> None:
+        nonlocal code
+        code = 1
+        stopping.set()
 
     def on_signal() -> None:
         if stopping.is_set():
@@ -73,12 +84,18 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    loop.add_signal_handler(FAILED, on_failure)
 
     async def stop_when_told() -> None:
         await stopping.wait()
         log.info("stopping: no new work, open requests finish")
-        await drain()
-        server.should_exit = True
+        try:
+            await drain()
+        except Exception:  # whatever it was, the process must still end
+            log.exception("the drain failed")
+            on_failure()
+        finally:
+            server.should_exit = True
 
     try:
         listener.listen(BACKLOG)
@@ -92,6 +109,7 @@ async def serve(
         stopper.cancel()
         await asyncio.gather(stopper, return_exceptions=True)
     log.info("stopped")
+    return code
 
 
 def _not_to_be_had(settings: ServeSettings, cause: Exception | str) -> SettingsError:
@@ -103,7 +121,7 @@ def _not_to_be_had(settings: ServeSettings, cause: Exception | str) -> SettingsE
 
 
 def _config(app: AsgiApp, settings: ServeSettings) -> uvicorn.Config:
-    if settings.ssl and not (settings.ssl_keyfile and settings.ssl_certfile):
+    if settings.ssl and not (Path(settings.ssl_keyfile).is_file() and Path(settings.ssl_certfile).is_file()):
         raise SettingsError("--ssl needs SSL_KEYFILE and SSL_CERTFILE in the environment: the paths of two PEM files")
     return uvicorn.Config(
         app,

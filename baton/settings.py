@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -112,6 +113,18 @@ def argument_parser(cls: type[Any], process: str) -> argparse.ArgumentParser:
                 *option.flags, dest=option.name, type=option.kind, choices=option.choices or None, help=about
             )
     return parser
+
+
+def check_url(name: str, text: str) -> None:
+    """Raises SettingsError where the setting `name` holds no URL of a server."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # a port or a name that cannot be
+        usable = False
+    if not usable:
+        raise SettingsError(f"{name} {text!r} is no URL: give http://host:port")
 
 
 def read_secret_file(path: str) -> str:

@@ -54,7 +54,6 @@ class Supervision:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._socket = root / "run" / "supervisor.sock"
-        self._pid_file = root / "run" / "supervisord.pid"
 
     @property
     def config(self) -> Path:
@@ -103,7 +102,7 @@ class Supervision:
         """Stop every program, open requests first; False where nothing runs. Raises SupervisionError."""
         if not self.running():
             return False
-        pid = int(self._pid_file.read_text())
+        pid = int(self._call().supervisor.getPID())
         self._call().supervisor.shutdown()
         deadline = time.monotonic() + STOP_TIMEOUT
         while _alive(pid):

@@ -4,7 +4,6 @@ Worker link (`/link`, WebSocket, worker → controller): `Hello`, then `Status` 
 Watch (`/watch`, WebSocket, controller → API server): `Snapshot`, then `Changed` and `Gone`; back: `InFlight`.
 """
 
-import math
 from enum import StrEnum
 from typing import Annotated
 
@@ -122,8 +121,3 @@ decode_in_flight = msgspec.json.Decoder(InFlight).decode
 encode = msgspec.json.Encoder().encode
 
 GARBLED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what the decoders raise on garbage
-
-
-def finite(value: float) -> bool:
-    """Whether a number may enter the registry: JSON has no NaN, other ways in (FastChat's routes) may."""
-    return math.isfinite(value)

@@ -10,9 +10,9 @@ from controller.app import create_app
 from controller.settings import ControllerSettings
 
 
-async def run(settings: ControllerSettings) -> None:
+async def run(settings: ControllerSettings) -> int:
     token = cluster_token(settings)
-    await serve(create_app(settings, token), listen(settings), settings)
+    return await serve(create_app(settings, token), listen(settings), settings)
 
 
 if __name__ == "__main__":

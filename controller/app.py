@@ -1,6 +1,7 @@
 """The controller's app: the WebSockets, the fleet as JSON, FastChat's routes."""
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncIterator
@@ -21,6 +22,8 @@ from controller.fleet import Fleet
 from controller.links import Links
 from controller.settings import ControllerSettings
 from controller.watch import Watchers
+
+log = logging.getLogger(__name__)
 
 SWEEP = 0.5  # seconds between two looks for the silent and the dead
 OPEN_PATHS = ("/health", "/ready")
@@ -131,4 +134,5 @@ def fleet_picture(fleet: Fleet, dispatch_method: str, api_servers: int, now: flo
 async def _sweep(fleet: Fleet) -> None:
     while True:
         await asyncio.sleep(SWEEP)
-        fleet.expire(time.monotonic())
+        for address in fleet.expire(time.monotonic()):
+            log.warning("worker %s was silent for too long and is gone", address)

@@ -96,7 +96,7 @@ class FastChatRoutes:
         for address, status in zip(old, await asyncio.gather(*map(self._old_workers().poll, old)), strict=True):
             if status is None:
                 log.info("FastChat worker %s does not answer and is gone", address)
-                self._fleet.drop(address, self._clock())
+                self._fleet.leave(0, address, self._clock())  # unless another kind of worker lives there by now
             else:
                 self._fleet.set_queue_length(address, status.queue_length, self._clock())
         return _json(None)

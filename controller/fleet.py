@@ -142,10 +142,6 @@ class Fleet:
         """A FastChat heartbeat: all that such a worker says of its load. False for a stranger."""
         return self.status(0, address, Status(state=State.READY, direct=queue_length), now)
 
-    def drop(self, address: str, now: float) -> None:
-        """Remove a worker that a poll found dead."""
-        self._drop(address, now)
-
     def _total_in_flight(self, address: str) -> int:
         return sum(counts.get(address, 0) for counts in self._in_flight.values())
 

@@ -1,5 +1,6 @@
 """The worker link: one WebSocket per worker. Open = alive, closed = gone at once."""
 
+import asyncio
 import itertools
 import logging
 from collections.abc import Callable
@@ -13,6 +14,7 @@ log = logging.getLogger(__name__)
 
 UNREADABLE = 1003  # WebSocket close code: the peer sent what we cannot take
 TRY_LATER = 1013
+INTRODUCTION = 10.0  # seconds that a worker has to say who it is
 
 
 class Links:
@@ -29,7 +31,8 @@ class Links:
         number = next(self._numbers)
         address = ""
         try:
-            hello, status = await _introduction(socket)
+            async with asyncio.timeout(INTRODUCTION):
+                hello, status = await _introduction(socket)
             address = hello.address
             log.info("worker %s is here: %s", address, ", ".join(model.name for model in hello.models))
             self._fleet.hello(number, hello, self._clock())
@@ -41,6 +44,8 @@ class Links:
         except (*GARBLED, _BrokenLinkError) as error:
             log.warning("link of %s closed: %s", address or "an unnamed worker", error)
             await socket.close(UNREADABLE, str(error)[:120])
+        except TimeoutError:
+            await socket.close(UNREADABLE, f"no hello and status within {INTRODUCTION:g} s")
         except FleetFullError as error:
             log.warning("%s", error)
             await socket.close(TRY_LATER, str(error))

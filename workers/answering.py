@@ -9,14 +9,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from baton.errors import BatonError
+from baton.http import CLIENT_LEFT
 from baton.wire import VIA_HEADER
 from workers.engines.base import Engine
 from workers.generation import Entry, generate
 from workers.jobs import Job
 from workers.race import LostError, race
 from workers.worker import Worker
-
-CLIENT_GONE = 499  # nobody sees it; nginx made the number known
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ async def answer_whole(
         try:
             await race(running, gone(request.receive))
         except LostError:
-            return Response(status_code=CLIENT_GONE)
+            return Response(status_code=CLIENT_LEFT)
     return Response(body(), media_type="application/json")
 
 

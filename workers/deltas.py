@@ -57,7 +57,7 @@ class Stream:
         """An error event; before the first event an error is an ordinary HTTP answer."""
         if not started:
             raise error
-        return sse.event(error.body())
+        return sse.event(error.body()) + sse.DONE
 
     def _opening(self, index: int) -> list[bytes]:
         if not self.chat or index in self.tokens:

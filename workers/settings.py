@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from baton.settings import ServeSettings, SettingsError, setting
+from baton.settings import ServeSettings, SettingsError, check_url, setting
 
 MOST = 100_000  # sequences that run or wait; far below what the wire can tell
 
@@ -88,8 +88,7 @@ def _check_names(settings: WorkerSettings) -> None:
     if settings.register and not addresses:
         raise SettingsError("--controller-address is empty: give the controller's URL, or pass --no-register")
     for address in addresses:
-        if not address.startswith(("http://", "https://")):
-            raise SettingsError(f"--controller-address {address}: give a URL, http://{address} say")
+        check_url("--controller-address", address)
     for name in settings.names():
         if not 1 <= len(name) <= 256:
             raise SettingsError(f"--model-names: a name has 1 to 256 characters, not {len(name)}")

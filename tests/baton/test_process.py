@@ -8,11 +8,12 @@ from baton.process import BAD_SETTINGS, main
 from baton.settings import ServeSettings, SettingsError
 
 
-async def fine(settings: ServeSettings) -> None:
+async def fine(settings: ServeSettings) -> int:
     assert settings.port == 7
+    return 0
 
 
-async def wrong(_: ServeSettings) -> None:
+async def wrong(_: ServeSettings) -> int:
     raise SettingsError("set X to Y")
 
 
@@ -34,7 +35,7 @@ def test_a_settings_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> Non
 def test_bugs_are_not_hidden() -> None:
     """What is no settings error keeps its stack."""
 
-    async def bug(_: ServeSettings) -> None:
+    async def bug(_: ServeSettings) -> int:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -1,6 +1,7 @@
 """Running an app: the socket, signals, drain."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from baton.background import FAILED
 from baton.serve import listen, serve, url_of
 from baton.settings import ServeSettings, SettingsError
 from tests.baton.running import free_port
@@ -41,20 +43,22 @@ async def app(scope, receive, send):
 
 async def drain():
     print("draining", flush=True)
+    if "FAILING_DRAIN" in os.environ:
+        raise ValueError("a bug")
 
 async def run(settings):
     listener = listen(settings)
     print(listener.getsockname()[1], flush=True)
-    await serve(app, listener, settings, drain)
+    return await serve(app, listener, settings, drain)
 
 sys.exit(main("sample", ServeSettings, run, sys.argv[1:], os.environ))
 """
 
 
 @asynccontextmanager
-async def program(gate: Path, *flags: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def program(gate: Path, *flags: str, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, str(gate), *flags, cwd=ROOT, stdout=-1, stderr=-1
+        sys.executable, "-c", PROGRAM, str(gate), *flags, cwd=ROOT, stdout=-1, stderr=-1, env={**os.environ, **environ}
     )
     try:
         yield process
@@ -122,7 +126,7 @@ async def app(scope, receive, send):
     await send({"type": "lifespan.startup.failed", "message": "no model"})
 
 async def run(settings):
-    await serve(app, listen(settings), settings)
+    return await serve(app, listen(settings), settings)
 
 sys.exit(main("sample", ServeSettings, run, [], os.environ))
 """
@@ -200,3 +204,20 @@ def test_url_of_a_listener() -> None:
         port = listener.getsockname()[1]
         assert url_of(listener, ServeSettings()) == f"http://127.0.0.1:{port}"
         assert url_of(listener, ServeSettings(host="::1", ssl=True)) == f"https://[::1]:{port}"
+
+
+async def test_a_failing_drain_does_not_keep_a_process_alive(tmp_path: Path) -> None:
+    """A process whose drain has a bug ends all the same, and says that it failed."""
+    async with program(tmp_path / "gate", FAILING_DRAIN="1") as process:
+        await accepted(int(await line(process)))
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 1
+
+
+async def test_a_failed_part_ends_the_process_as_failed(tmp_path: Path) -> None:
+    """What `fail_process` sends makes a process finish, with an exit code that has it started again."""
+    async with program(tmp_path / "gate") as process:
+        await accepted(int(await line(process)))
+        process.send_signal(FAILED)
+        assert await line(process) == "draining"
+        assert await asyncio.wait_for(process.wait(), 20) == 1

@@ -11,6 +11,7 @@ from baton.settings import (
     ServeSettings,
     SettingsError,
     argument_parser,
+    check_url,
     options,
     parse,
     read_secret_file,
@@ -165,3 +166,11 @@ def test_a_secret_file_must_be_private(tmp_path: Path) -> None:
     assert read_secret_file(str(file)) == "secret"
     with pytest.raises(SettingsError, match="cannot read"):
         read_secret_file(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("text", ["", "localhost:21001", "http://", "http://x:99999", "http://a..b:1", "ftp://a"])
+def test_an_address_must_be_a_url(text: str) -> None:
+    """An address that no connection could use is refused at the start, by name."""
+    with pytest.raises(SettingsError, match="--controller-address"):
+        check_url("--controller-address", text)
+    check_url("--controller-address", "https://host.example:21001")

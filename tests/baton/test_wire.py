@@ -1,7 +1,6 @@
 """The messages between processes: they survive the way, and absurd ones do not pass."""
 
 import json
-import math
 
 import msgspec
 import pytest
@@ -22,7 +21,6 @@ from baton.wire import (
     decode_in_flight,
     decode_to_api_server,
     encode,
-    finite,
 )
 
 HELLO = Hello(
@@ -169,9 +167,3 @@ def test_garbage_is_refused() -> None:
     for text in ("", "{", "null", "[]", "{}", '{"type":"Goodbye"}', '{"type":"Gone","address":"x"}', "\x00"):
         with pytest.raises(msgspec.DecodeError):
             decode_from_worker(text)
-
-
-def test_finite() -> None:
-    """Neither NaN nor infinity is finite."""
-    assert finite(0.0)
-    assert not any(finite(value) for value in (math.nan, math.inf, -math.inf))
