@@ -21,7 +21,7 @@ MAY_IMPORT = {
 }
 HEAVY = {"torch", "transformers", "vllm", "llama_cpp", "accelerate", "bitsandbytes", "safetensors"}
 HEAVY_HOMES = ("workers/engines/", "demo/", "bench/")
-PURE = (
+ALWAYS_PURE = {  # besides every file whose docstring says "Pure"
     "baton/wire.py",
     "baton/errors.py",
     "baton/sse.py",
@@ -30,7 +30,7 @@ PURE = (
     "controller/fleet.py",
     "api_server/replica.py",
     "workers/slots.py",
-)
+}
 IMPURE_MODULES = {
     "asyncio",
     "socket",
@@ -150,7 +150,13 @@ def impure_calls(call: ast.Call) -> Iterator[str]:
         yield f"a generator of its own in line {call.lineno}"
 
 
-@pytest.mark.parametrize("path", PURE)
+def pure_files() -> list[str]:
+    """The files that must be pure, and all those that call themselves so."""
+    claiming = {path for path, tree in sources().items() if "Pure" in (ast.get_docstring(tree) or "")}
+    return sorted(ALWAYS_PURE | claiming)
+
+
+@pytest.mark.parametrize("path", pure_files())
 def test_pure_files_are_pure(path: str) -> None:
     """Time and random numbers come in as arguments; nothing reads, writes, waits or logs."""
     assert list(impurities(sources()[path])) == []
