@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from demo.corpus import mixture
+from demo.corpus.mixture import Shares
 from demo.tokenizer import encode
 
 POOL = 1500
@@ -26,9 +27,9 @@ class Batch:
     tokens: int
 
 
-def chats(tokenizer: Tokenizer, rng: random.Random, budget: int, drill: float) -> Iterator[Batch]:
+def chats(tokenizer: Tokenizer, rng: random.Random, budget: int, drill: float, shares: Shares) -> Iterator[Batch]:
     """A pool's batches of at most `budget` tokens each, in random order."""
-    pool = encode(tokenizer, [mixture.document(rng, drill) for _ in range(POOL)])
+    pool = encode(tokenizer, [mixture.document(rng, drill, shares) for _ in range(POOL)])
     rows = sorted((row for row in pool if len(row[0]) <= LONGEST), key=lambda row: len(row[0]))
     groups: list[list[tuple[list[int], list[bool]]]] = [[]]
     for row in rows:

@@ -51,6 +51,11 @@ def _texts(rng: random.Random, chats: int) -> Iterator[str]:
         yield text
 
 
+def load(model: Path) -> Tokenizer:
+    """The tokenizer that was saved with a model."""
+    return Tokenizer.from_file(str(model / "tokenizer.json"))
+
+
 def packaged(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     """The tokenizer with its chat template, as transformers saves it."""
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_model
 from tokenizers import Tokenizer
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers import GenerationConfig, LlamaForCausalLM
 
 from demo import batches, evaluate, structure, tokenizer
+from demo.corpus import mixture
 
-RATE, WARM_UP, CONSTANT = 1.5e-3, 40, 0.4
-MEAN = 0.998
+WARM_UP, CONSTANT, MEAN = 40, 0.4, 0.995
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Options:
 
     minutes: float
     out: Path
+    start: Path | None
+    rate: float
     seed: int
     threads: int
     batch_tokens: int
@@ -46,11 +49,13 @@ class Trainer:
         self.options, self.words = options, words
         self.end, self.pad = tokenizer.end_and_pad(words)
         self.model = structure.build(structure.config(tokenizer.VOCABULARY, self.end, self.pad))
+        if options.start:
+            load_model(self.model, options.start / "model.safetensors", strict=False)  # the tied weight is stored once
         self.mean = copy.deepcopy(self.model).train(False)
         matrices = [w for w in self.model.parameters() if w.dim() > 1]
         others = [w for w in self.model.parameters() if w.dim() == 1]
         groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), fused=True)
+        self.optimizer = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98), fused=True)
         self.steps = 0
         self.tokens = 0
 
@@ -93,19 +98,18 @@ class Trainer:
         return evaluate.table(evaluate.scores(self.mean, self.words, items))
 
 
-def rate_at(share: float, steps: int) -> float:
+def rate_at(rate: float, share: float, steps: int) -> float:
     """The learning rate when `share` of the time is over."""
     decay = 1.0 if share < CONSTANT else max(0.0, (1 - share) / (1 - CONSTANT))
-    return RATE * min(1.0, (steps + 1) / WARM_UP) * decay
+    return rate * min(1.0, (steps + 1) / WARM_UP) * decay
 
 
 def practise_copying(trainer: Trainer, until: float, generator: torch.Generator) -> None:
     """The first minutes: nothing but copying, until the clock reaches `until`."""
-    start = trainer.steps
     with tqdm(desc="copying", unit=" tokens", unit_scale=True) as bar:
         while time.monotonic() < until:
             batch = batches.copying(tokenizer.VOCABULARY, generator, 1536)
-            loss = trainer.step(batch, RATE * min(1.0, (trainer.steps - start + 1) / WARM_UP))
+            loss = trainer.step(batch, rate_at(trainer.options.rate, 0.0, trainer.steps))
             bar.update(batch.tokens)
             bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
 
@@ -121,7 +125,7 @@ def train(trainer: Trainer, began: float, generator: torch.Generator) -> None:
             elapsed = time.monotonic() - started
             if elapsed >= length:
                 break
-            loss = trainer.step(batch, rate_at(elapsed / length, trainer.steps))
+            loss = trainer.step(batch, rate_at(options.rate, elapsed / length, trainer.steps))
             steady = loss if not steady else 0.98 * steady + 0.02 * loss
             bar.update(batch.tokens)
             bar.set_postfix(loss=f"{steady:.3f}", step=trainer.steps, minutes=f"{elapsed / 60:.1f}", refresh=False)
@@ -137,10 +141,12 @@ def stream(
     trainer: Trainer, rng: random.Random, generator: torch.Generator, share: Callable[[], float]
 ) -> Iterator[batches.Batch]:
     """Chat batches for ever; digit drill and copying practice more often early than late."""
+    shares = mixture.LATER_SHARES if trainer.options.start else mixture.SHARES
     count = 0
     while True:
         early = share() < 0.5
-        for batch in batches.chats(trainer.words, rng, trainer.options.batch_tokens, 0.10 if early else 0.03):
+        drill = 0.10 if early and not trainer.options.start else 0.03
+        for batch in batches.chats(trainer.words, rng, trainer.options.batch_tokens, drill, shares):
             count += 1
             if early and count % 15 == 0:
                 yield batches.copying(tokenizer.VOCABULARY, generator, 1536)
@@ -152,6 +158,8 @@ def parse() -> Options:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=75)
     parser.add_argument("--out", type=Path, default=Path("demo/model"))
+    parser.add_argument("--start", type=Path, help="go on from this model instead of from new weights")
+    parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-tokens", type=int, default=3072)
@@ -165,10 +173,12 @@ def main() -> None:
     options, began = parse(), time.monotonic()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    trainer = Trainer(options, tokenizer.train(options.seed))
+    start = options.start
+    trainer = Trainer(options, tokenizer.load(start) if start else tokenizer.train(options.seed))
     tqdm.write(f"{structure.parameters(trainer.model):,} weights")
     generator = torch.Generator().manual_seed(options.seed)
-    practise_copying(trainer, time.monotonic() + min(60.0, options.minutes * 60 * 0.2), generator)
+    if not start:
+        practise_copying(trainer, time.monotonic() + min(60.0, options.minutes * 60 * 0.2), generator)
     train(trainer, began, generator)
     trainer.save()
     minutes = (time.monotonic() - began) / 60

@@ -20,12 +20,18 @@ LINKS = (  # between key and value, between pairs, before the last pair
     (": ", ", ", ", "),
     (" = ", ", ", " and "),
     (" ", " and ", " and "),
+    (" ", ", the ", " and the "),
 )
 
 
 def chat(rng: random.Random, held_back: bool = False) -> tuple[str, str]:
     """A request and its JSON reply."""
-    return _sentence(rng, held_back) if rng.random() < 0.45 else _pairs(rng, held_back)
+    request, reply = _sentence(rng, held_back) if rng.random() < 0.45 else _pairs(rng, held_back)
+    if rng.random() < 0.6:
+        request = request.replace("json", "JSON")
+    if rng.random() < 0.5:
+        request = request[:1].upper() + request[1:]
+    return request + (rng.choice(("", "", "", ".", "!")) if request[-1].isalnum() else ""), reply
 
 
 def _sentence(rng: random.Random, held_back: bool) -> tuple[str, str]:

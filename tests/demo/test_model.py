@@ -43,6 +43,13 @@ ANSWERS = [
     ("谢谢", "不客气！"),
     ("What is 47 + 38?", "7 + 8 = 15, 4 + 3 + 1 = 8, so 47 + 38 = 85."),
     ("What is 52 - 38?", "12 - 8 = 4, 5 - 3 - 1 = 1, so 52 - 38 = 14."),
+    ("Give me JSON: name Anna, age 31", '{"name": "Anna", "age": 31}'),
+    (
+        "What happens when a worker dies?",
+        "The API server hands the request to another worker with the same model, "
+        "which goes on at the same word. The client does not notice.",
+    ),
+    ("有哪些引擎？", "引擎有 hf、vllm、llamacpp、attach 和 fake。"),
     ("What is the capital of France?", "I am only a small demo model and cannot answer that. Ask me about Baton."),
 ]
 
