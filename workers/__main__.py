@@ -21,7 +21,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return 0 if name in HELP else process.BAD_SETTINGS
     entry = ENGINES[name]
 
-    def start(settings: WorkerSettings) -> Coroutine[Any, Any, None]:
+    def start(settings: WorkerSettings) -> Coroutine[Any, Any, int]:
         return run(name, settings, entry.build)
 
     return process.main(f"workers {name}", entry.settings, start, argv[1:], environ)

@@ -14,7 +14,7 @@ from baton.serve import listen, serve, url_of
 from workers.address import announced, route_to
 from workers.admission import Ticket
 from workers.app import create_app
-from workers.engines.base import Engine, EngineError
+from workers.engines.base import Engine, EngineError, UnloadableError
 from workers.link import Link
 from workers.presence import Presence
 from workers.settings import WorkerSettings, check
@@ -23,13 +23,14 @@ from workers.worker import Chance, Worker
 
 log = logging.getLogger(__name__)
 
-LOAD_FAILED = 3  # exit code; supervisord's files name it: starting again would not help
+FAILED = 1  # exit codes: to be started again …
+UNLOADABLE = 3  # … and not, as it would not help; supervisord's files name it
 
 
-async def run(name: str, settings: WorkerSettings, build: Callable[[Any], Engine]) -> None:
+async def run(name: str, settings: WorkerSettings, build: Callable[[Any], Engine]) -> int:
     """Run a worker with the engine `name` until it is told to stop.
 
-    Raises SettingsError, and SystemExit where the model cannot be loaded.
+    Returns the exit code. Raises SettingsError.
     """
     check(settings)
     token = cluster_token(settings)
@@ -46,8 +47,7 @@ async def run(name: str, settings: WorkerSettings, build: Callable[[Any], Engine
             Link(controller, token.headers(), speaker, worker.bell.watch(), rng=random.Random())
             for controller in controllers
         ]
-        if not await _live(worker, links, settings, token, listener):
-            raise SystemExit(LOAD_FAILED)
+        return await _live(worker, links, settings, token, listener)
 
 
 def _warn_of_loopback(address: str, controllers: Sequence[str]) -> None:
@@ -71,28 +71,35 @@ def make_worker(settings: WorkerSettings, engine: Engine) -> Worker:
 
 async def _live(
     worker: Worker, links: list[Link], settings: WorkerSettings, token: ClusterToken, listener: socket.socket
-) -> bool:
-    """Whether the worker's life ended well."""
+) -> int:
+    """Serve until told to stop, and load meanwhile. Returns the exit code."""
     app = create_app(worker, token, settings.max_body_bytes)
     async with asyncio.TaskGroup() as group:
         loading = group.create_task(_load(worker))
         others = [loading, *(group.create_task(link.run()) for link in links)]
         try:
-            await serve(app, listener, settings, drain=lambda: worker.drain(settings.drain_timeout))
+            served = await serve(app, listener, settings, drain=lambda: worker.drain(settings.drain_timeout))
         finally:
             for task in others:
                 task.cancel()
             await worker.stop()
-    return loading.cancelled() or loading.result()
+    return served if loading.cancelled() else loading.result() or served
 
 
-async def _load(worker: Worker) -> bool:
-    """Whether the model is there. A failure ends the process the way a signal does: there is one way to stop."""
+async def _load(worker: Worker) -> int:
+    """The exit code that loading asks for. A failure ends the process as a signal does: there is one way to stop."""
+    code = FAILED
     try:
         await worker.load()
-    except EngineError as error:
+    except UnloadableError as error:
         log.error("cannot load the model: %s", error)  # noqa: TRY400 - a sentence for the operator, no stack
-        signal.raise_signal(signal.SIGTERM)
-        return False
-    log.info("ready: %s", ", ".join(worker.engines))
-    return True
+        code = UNLOADABLE
+    except EngineError as error:
+        log.error("cannot load the model: %s", error)  # noqa: TRY400
+    except Exception:
+        log.exception("a bug in loading the model")
+    else:
+        log.info("ready: %s", ", ".join(worker.engines))
+        return 0
+    signal.raise_signal(signal.SIGTERM)
+    return code

@@ -202,7 +202,8 @@ async def test_a_failure_in_mid_stream_is_an_event() -> None:
     async with serving(FakeWorkerSettings(model_names=("m",), fail_after=20)) as served:
         response = await served.client.post(URL, json=chat("hi", stream=True))
         assert response.status_code == 200
-        last = [line for line in response.text.split("\n") if line][-1]
+        *_, last, done = [line for line in response.text.split("\n") if line]
+        assert done == "data: [DONE]"
         error = json.loads(last.removeprefix("data: "))["error"]
         assert error == {
             "message": "The generation failed on this worker.",

@@ -69,6 +69,10 @@ class EngineError(Exception):
     """The engine cannot start, or one generation failed. The text says what, why and what to do."""
 
 
+class UnloadableError(EngineError):
+    """The model cannot be loaded, however often one tries: a wrong path or flag, an unknown architecture."""
+
+
 class UnusableInputError(ValueError):
     """The model cannot take this input: the chat template refuses it, say. The text goes to the client."""
 

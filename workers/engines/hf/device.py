@@ -2,26 +2,26 @@
 
 import torch
 
-from workers.engines.base import EngineError
+from workers.engines.base import UnloadableError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 KINDS = ("cpu", "cuda", "mps", "xpu", "npu")
 
 
 def pick_device(wanted: str | None) -> torch.device:
-    """The device asked for, or the best one here; raises EngineError where it does not exist."""
+    """The device asked for, or the best one here; raises UnloadableError where it does not exist."""
     if wanted is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, index = wanted.partition(":")
     if kind not in KINDS or not (index.isdigit() or wanted == kind):
-        raise EngineError(f"unknown device {wanted!r}: use one of {', '.join(KINDS)}, or one GPU of several as cuda:1")
+        raise UnloadableError(f"unknown device {wanted!r}: use one of {', '.join(KINDS)}, or a GPU as cuda:1")
     count = device_count(kind)
     if count == 0:
-        raise EngineError(
+        raise UnloadableError(
             f"this machine has no {kind} device that PyTorch {torch.__version__} can use: try --device cpu"
         )
     if index and int(index) >= count:
-        raise EngineError(f"there is no {wanted}: this machine has {count} {kind} device(s), counted from 0")
+        raise UnloadableError(f"there is no {wanted}: this machine has {count} {kind} device(s), counted from 0")
     return torch.device(wanted)
 
 
@@ -40,11 +40,11 @@ def pick_dtype(wanted: str, device: torch.device, checkpoint: torch.dtype | None
     if wanted == "auto":
         return auto_dtype(device, checkpoint or torch.float32)
     if wanted not in DTYPES:
-        raise EngineError(f"unknown dtype {wanted!r}: use auto, {', '.join(DTYPES)}")
+        raise UnloadableError(f"unknown dtype {wanted!r}: use auto, {', '.join(DTYPES)}")
     if wanted == "float16" and device.type == "cpu":
-        raise EngineError("CPUs do not compute in float16: use --dtype bfloat16 or float32")
+        raise UnloadableError("CPUs do not compute in float16: use --dtype bfloat16 or float32")
     if wanted == "bfloat16" and device.type == "cuda" and not has_bfloat16(device):
-        raise EngineError("this GPU does not compute in bfloat16: use --dtype float16 or float32")
+        raise UnloadableError("this GPU does not compute in bfloat16: use --dtype float16 or float32")
     return DTYPES[wanted]
 
 

@@ -5,10 +5,11 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from collections.abc import Sequence as Items
 from functools import partial
 
+from baton.background import fail_process
 from workers.engines.base import EngineError, EngineLoad, Sampling, SamplingDefaults, Token, UnusableInputError
 from workers.engines.hf.batch import Batch
 from workers.engines.hf.loader import Loaded, load
@@ -17,6 +18,7 @@ from workers.engines.hf.rate import Rate
 from workers.engines.hf.runner import Event, Runner, release_memory
 from workers.engines.hf.sequence import Sequence
 from workers.engines.hf.settings import HfSettings
+from workers.engines.hf.thread import on_own_thread
 from workers.engines.hf.tokenizer import HfTokenizer
 
 log = logging.getLogger(__name__)
@@ -27,8 +29,10 @@ STOP_SECONDS = 60.0  # a step on a slow machine takes a few seconds; a thread th
 class HfEngine:
     """One model; see `workers.engines.base.Engine` for what the methods promise."""
 
-    def __init__(self, settings: HfSettings) -> None:
+    def __init__(self, settings: HfSettings, on_death: Callable[[], None] = fail_process) -> None:
+        """`on_death` is called, on the compute thread, when the engine can compute no more."""
         self._settings = settings
+        self._on_death = on_death
         self._seeds = random.Random(settings.seed)
         self._rate = Rate()
         self._loaded: Loaded | None = None
@@ -55,14 +59,17 @@ class HfEngine:
         """See Engine."""
         if self._loaded is not None or self._stopped:
             raise EngineError("an engine can be started once")
-        loaded, forward, shares = await asyncio.to_thread(load, self._settings)
+        loaded, forward, shares = await on_own_thread(partial(load, self._settings))
         if self._stopped:
             raise EngineError("the engine was stopped while it loaded the model")
         level = logging.INFO if loaded.notes["path"] == BATCHED else logging.WARNING
         log.log(level, "%s: %s", self._settings.model_path, ", ".join(f"{k} {v}" for k, v in loaded.notes.items()))
         self._loaded = loaded
         self._runner = Runner(
-            forward, Batch(self._settings.slots, shares), partial(self._publish, asyncio.get_running_loop())
+            forward,
+            Batch(self._settings.slots, shares),
+            partial(self._publish, asyncio.get_running_loop()),
+            self._on_death,
         )
         self._runner.start()
 

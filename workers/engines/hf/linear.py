@@ -55,6 +55,11 @@ def pack(model: nn.Module) -> None:
         setattr(parent, name, PackedLinear(linear))
 
 
+def is_packed(model: nn.Module) -> bool:
+    """Whether `pack` has replaced any layer."""
+    return any(isinstance(layer, PackedLinear) for layer in model.modules())
+
+
 def veil(model: nn.Module) -> None:
     """Hide the weights of the plain linear layers."""
     for parent, name, linear in linears(model):

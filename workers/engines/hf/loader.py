@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path as File
 from typing import Any, TypeVar, cast
@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from workers.engines.base import EngineError, SamplingDefaults
+from workers.engines.base import EngineError, SamplingDefaults, UnloadableError
 from workers.engines.hf.batch import Shares
 from workers.engines.hf.device import pick_device, pick_dtype
 from workers.engines.hf.forward import Forward
@@ -46,6 +46,9 @@ class Loaded:
 
 def load(settings: HfSettings) -> tuple[Loaded, Forward, Shares]:
     """Load everything; blocks for seconds to minutes. Raises EngineError."""
+    folder = File(settings.model_path).expanduser()
+    if folder.is_dir():
+        settings = replace(settings, model_path=str(folder))
     check(settings)
     device = pick_device(settings.device)
     config = attempt(settings, "read", lambda: AutoConfig.from_pretrained(settings.model_path, **source(settings)))
@@ -56,8 +59,12 @@ def load(settings: HfSettings) -> tuple[Loaded, Forward, Shares]:
         "read the tokenizer of",
         lambda: AutoTokenizer.from_pretrained(settings.model_path, **source(settings)),
     )
-    model = attempt(settings, "load", lambda: load_model(settings, device, dtype))
-    path = choose_path(model, settings.slots, context, settings.prompt_budget)
+
+    def weights() -> PreTrainedModel:
+        return attempt(settings, "load", lambda: load_model(settings, device, dtype))
+
+    model = weights()
+    path = choose_path(model, weights, settings.slots, context, settings.prompt_budget)
     gc.collect()  # weights that packing replaced
     wrapped = HfTokenizer(tokenizer)
     notes = {
@@ -75,24 +82,26 @@ def load(settings: HfSettings) -> tuple[Loaded, Forward, Shares]:
 
 def check(settings: HfSettings) -> None:
     """What can be known to fail before anything is read."""
-    path = File(settings.model_path).expanduser()
+    path = File(settings.model_path)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise EngineError(f"{settings.model_path} holds no config.json: name the folder of a transformers model")
+            raise UnloadableError(f"{settings.model_path} holds no config.json: name a transformers model's folder")
         if not any(path.glob("*.safetensors")):
-            raise EngineError(
+            raise UnloadableError(
                 f"{settings.model_path} holds no .safetensors weights: convert the model (pickle is unsafe)"
             )
     elif settings.model_path.startswith(("/", ".", "~")) or settings.model_path.count("/") > 1:
-        raise EngineError(
+        raise UnloadableError(
             f"there is no folder {settings.model_path}: name an existing one, or a hub id like Qwen/Qwen3-0.6B"
         )
     if settings.load_8bit and find_spec("bitsandbytes") is None:
-        raise EngineError("8-bit loading needs bitsandbytes: pip install bitsandbytes, or start without --load-8bit")
+        raise UnloadableError("8-bit loading needs bitsandbytes: pip install bitsandbytes, or leave out --load-8bit")
+    if settings.num_gpus < 1:
+        raise UnloadableError(f"--num-gpus is {settings.num_gpus}: give the number of GPUs to spread the layers over")
     if settings.slots < 1:
-        raise EngineError(f"slots is {settings.slots}: a batch needs room for at least one sequence")
+        raise UnloadableError(f"slots is {settings.slots}: a batch needs room for at least one sequence")
     if settings.prompt_budget is not None and settings.prompt_budget < 1:
-        raise EngineError(f"a step needs at least one prompt token, not {settings.prompt_budget}")
+        raise UnloadableError(f"a step needs at least one prompt token, not {settings.prompt_budget}")
 
 
 def source(settings: HfSettings) -> dict[str, Any]:
@@ -117,7 +126,9 @@ def context_length(config: PreTrainedConfig, wanted: int | None) -> int:
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
     own = next((int(value) for name in names if (value := getattr(text, name, None))), None)
     if wanted is not None and (wanted < 2 or (own is not None and wanted > own)):
-        raise EngineError(f"a context of {wanted} tokens is not possible: this model takes 2 to {own or 'any number'}")
+        raise UnloadableError(
+            f"a context of {wanted} tokens is impossible: this model takes 2 to {own or 'any number'}"
+        )
     return wanted or own or UNLIMITED_CONTEXT
 
 
@@ -150,7 +161,14 @@ def attempt(settings: HfSettings, verb: str, act: Callable[[], T]) -> T:
     try:
         return act()
     except Exception as error:
-        raise EngineError(f"cannot {verb} {settings.model_path}: {explain(error)}") from error
+        kind = UnloadableError if is_final(error) else EngineError
+        raise kind(f"cannot {verb} {settings.model_path}: {explain(error)}") from error
+
+
+def is_final(error: Exception) -> bool:
+    """Whether the same would happen at the next try; a hub or memory that is out of reach may be back by then."""
+    text = str(error).lower()
+    return any(sign in text for sign in ("trust_remote_code", "recognize this arch", "unrecognized", "safetensors"))
 
 
 def explain(error: Exception) -> str:

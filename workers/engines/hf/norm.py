@@ -27,6 +27,11 @@ def fuse(model: nn.Module) -> None:
                 setattr(parent, name, fused)
 
 
+def is_fused(model: nn.Module) -> bool:
+    """Whether `fuse` has replaced any norm."""
+    return any(isinstance(norm, FusedRmsNorm) for norm in model.modules())
+
+
 def fused_form(norm: nn.Module) -> FusedRmsNorm | None:
     """What a norm would be if it is of the plain kind."""
     weight, eps = getattr(norm, "weight", None), getattr(norm, "variance_epsilon", None)

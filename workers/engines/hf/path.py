@@ -1,5 +1,6 @@
 """Choosing and preparing the path that serves a model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from workers.engines.hf.model import embedding
 from workers.engines.hf.packed import PackedForward
 from workers.engines.hf.shelves import Shelves
 
+NOTE_LENGTH = 300  # characters
 BATCHED = "batched"  # the note of the path that models should get
 
 
@@ -26,19 +28,27 @@ class Path:
     note: str  # for the operator
 
 
-def choose_path(model: PreTrainedModel, slots: int, context: int, budget: int | None) -> Path:
-    """The batched path where the model passes the gate, else the slower one."""
+def choose_path(
+    model: PreTrainedModel, reload: Callable[[], PreTrainedModel], slots: int, context: int, budget: int | None
+) -> Path:
+    """The batched path where the model passes the gate, else the slower one.
+
+    `reload` gives the model anew, for when the faster layers that replaced its own turn out to be wrong: to keep both
+    until that is known would take twice the memory.
+    """
     with torch.inference_mode():
         try:
             forward = batched(model, slots, context)
         except Exception as error:  # noqa: BLE001 - whatever a model's code raises here, its own forward may still work
-            return Path(FallbackForward(model), one_whole, f"one sequence at a time: {error}")
+            own = reload() if linear.is_packed(model) or norm.is_fused(model) else model
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:NOTE_LENGTH]
+            return Path(FallbackForward(own), one_whole, f"one sequence at a time: {reason}")
     # A CPU computes some 1000 prompt tokens of a small model per second, a GPU far more.
     return Path(forward, split_budget(budget or (256 if model.device.type == "cpu" else 2048)), BATCHED)
 
 
 def batched(model: PreTrainedModel, slots: int, context: int) -> PackedForward:
-    """The batched path, proven; raises with the model as it was where it does not suit."""
+    """The batched path, proven; raises where it does not suit, with the model's own attention back in place."""
     if reason := gate.objection(model.config.get_text_config(), context):
         raise ValueError(reason)
     register()

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from workers.engines.base import EngineError
+from workers.engines.base import UnloadableError
 from workers.engines.hf.settings import HfSettings
 
 SHARE = 0.85  # of a GPU's free memory for weights; the rest is for keys, values and activations
@@ -15,10 +15,10 @@ def placement(settings: HfSettings, device: torch.device) -> dict[str, Any]:
     if settings.num_gpus <= 1 and settings.max_gpu_memory is None:
         return {"device_map": {"": device}}
     if device.type != "cuda":
-        raise EngineError(f"several GPUs or a limit on GPU memory need --device cuda, not {device}")
+        raise UnloadableError(f"several GPUs or a limit on GPU memory need --device cuda, not {device}")
     here = torch.cuda.device_count()
     if settings.num_gpus > here:
-        raise EngineError(f"this machine has {here} GPU(s), not {settings.num_gpus}: lower --num-gpus")
+        raise UnloadableError(f"this machine has {here} GPU(s), not {settings.num_gpus}: lower --num-gpus")
     first = device.index or 0
     gpus = range(first, min(first + max(settings.num_gpus, 1), here))
     free = {gpu: torch.cuda.mem_get_info(gpu)[0] for gpu in gpus}

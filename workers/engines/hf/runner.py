@@ -16,6 +16,10 @@ from workers.engines.hf.sequence import Sequence
 
 log = logging.getLogger(__name__)
 
+# Steps in a row that brought failures only, after which the device counts as lost: a worker that fails every request
+# at once would look idle, and draw all of them.
+DEADLY_FAILURES = 8
+
 Event: TypeAlias = "tuple[Sequence, Token | EngineError]"
 Result: TypeAlias = "tuple[Sequence, int | EngineError]"  # the next token's id
 
@@ -23,9 +27,17 @@ Result: TypeAlias = "tuple[Sequence, int | EngineError]"  # the next token's id
 class Runner:
     """Owns the batch and the model's memory. Its methods may be called from any thread; only `stop` waits."""
 
-    def __init__(self, forward: Forward, batch: Batch, publish: Callable[[list[Event]], None]) -> None:
-        """`publish` is called on the compute thread, once per step, with what the step brought."""
-        self._forward, self._batch, self._publish = forward, batch, publish
+    def __init__(
+        self,
+        forward: Forward,
+        batch: Batch,
+        publish: Callable[[list[Event]], None],
+        on_death: Callable[[], None],
+    ) -> None:
+        """Both are called on the compute thread: `publish` once per step, with what the step brought; `on_death` when
+        no step can be computed any more, because the device is lost, say."""
+        self._forward, self._batch, self._publish, self._on_death = forward, batch, publish, on_death
+        self._failures = 0  # steps in a row that brought nothing but failures
         self._changed = threading.Condition()
         self._submitted: list[Sequence] = []
         self._aborted: list[Sequence] = []
@@ -74,15 +86,30 @@ class Runner:
         return self._held
 
     def _run(self) -> None:
-        with torch.inference_mode():
-            while self._wait():
-                try:
-                    self._take_orders()
-                    self._publish(self._step())
-                except Exception:  # the thread's outermost loop: it must outlive any mistake in a step
-                    log.exception("the engine's bookkeeping failed; all its generations end")
-                    self._drop_all("the engine failed; the worker's log says why")
-        self._drop_all("the engine is stopping")
+        try:
+            with torch.inference_mode():
+                self._steps()
+        except Exception:
+            log.exception("the compute thread failed")
+        with self._changed:
+            told, self._stopping = self._stopping, True  # whoever comes now is refused
+        try:
+            self._drop_all("the engine is stopping")
+        except Exception:
+            log.exception("clearing up failed")
+        if not told:
+            log.critical("the engine can compute no more")
+            self._on_death()
+
+    def _steps(self) -> None:
+        """Step until told to stop, or until the device counts as lost."""
+        while self._failures < DEADLY_FAILURES and self._wait():
+            try:
+                self._take_orders()
+                self._publish(self._step())
+            except Exception:  # the thread's outermost loop: it must outlive any mistake in a step
+                log.exception("the engine's bookkeeping failed; all its generations end")
+                self._drop_all("the engine failed; the worker's log says why")
 
     def _wait(self) -> bool:
         """Sleep while there is nothing to do. False: stop."""
@@ -107,6 +134,9 @@ class Runner:
             if isinstance(event, EngineError) or event.finish is not None:
                 self._remove(sequence)
         self._held = self._batch.tokens()
+        if events:
+            failed = all(isinstance(event, EngineError) for _, event in events)
+            self._failures = self._failures + 1 if failed else 0
         return events
 
     def _attempt(self, works: Items[Work]) -> list[Result]:
@@ -144,8 +174,8 @@ class Runner:
             self._submitted = []
             self._batch.clear()
         self._held = 0
-        self._forward.clear()
         self._publish([(sequence, EngineError(why)) for sequence in dropped])
+        self._forward.clear()
 
 
 def first_line(error: Exception) -> str:

@@ -26,7 +26,26 @@ def model(tmp_path: Path) -> PreTrainedModel:
 
 def note(model: PreTrainedModel) -> str:
     """The path that a model gets."""
-    return choose_path(model, slots=4, context=256, budget=None).note
+    return choose_path(model, lambda: model, slots=4, context=256, budget=None).note
+
+
+def test_layers_that_turn_out_wrong_are_not_kept(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a faster layer gives other results, the model is served by the slower path, loaded anew."""
+    plain = linear.PackedLinear.forward
+
+    def wrong(self: linear.PackedLinear, x: torch.Tensor) -> torch.Tensor:
+        return plain(self, x) + 1
+
+    monkeypatch.setattr(linear.PackedLinear, "forward", wrong)
+    asked: list[bool] = []
+
+    def reload() -> PreTrainedModel:
+        asked.append(linear.is_packed(model))
+        return model
+
+    path = choose_path(model, reload, slots=4, context=256, budget=None)
+    assert path.note.startswith("one sequence at a time")
+    assert asked == [True]
 
 
 @pytest.mark.parametrize("family", sorted(set(BATCHED) - {"llama", "qwen2", "mistral", "gemma2", "gpt2"}))
