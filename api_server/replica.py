@@ -7,7 +7,7 @@ import random
 from collections.abc import Collection, Iterator
 
 from baton.errors import ModelNotFoundError, NoWorkerError
-from baton.wire import Changed, Gone, Model, Protocol, Snapshot, ToApiServer, WorkerView
+from baton.wire import Changed, Gone, Model, Protocol, Snapshot, State, ToApiServer, WorkerView
 from controller.dispatch import Policy
 from controller.registry import Registry, Worker
 
@@ -71,9 +71,11 @@ class Replica:
         return {worker.address: worker.mine for worker in self.registry.workers() if worker.mine}
 
     def models(self) -> list[Model]:
-        """The models that some worker serves, each as its oldest worker describes it."""
+        """The models that some worker has loaded, each as its oldest worker describes it."""
         best: dict[str, Model] = {}
         for worker in self._openai_workers():
+            if worker.status.state is State.LOADING:
+                continue
             for model in worker.hello.models:
                 known = best.get(model.name)
                 if known is None or model.created < known.created:

@@ -49,7 +49,8 @@ def up(options: argparse.Namespace) -> int:
     supervision = Supervision(_root())
     server = _server(options)
     began = time.monotonic()
-    supervision.start()
+    if not supervision.start():
+        supervision.retry()
     _wait_until_ready(supervision, server, began)
     model = server.models()[0]
     if options.ask:
@@ -73,7 +74,7 @@ def status(options: argparse.Namespace) -> int:
         sys.stdout.write(f"{program.name:20} {program.state:9} pid {program.pid:<8} {program.since:8.0f} s\n")
     server = _server(options)
     missing = server.ready()
-    sys.stdout.write(f"not ready: {missing}\n" if missing else f"models: {', '.join(server.models())}\n")
+    sys.stdout.write(f"{missing}\n" if missing else f"models: {', '.join(server.models())}\n")
     return 1 if missing else 0
 
 

@@ -1,7 +1,9 @@
 """The outermost shell of a process: settings errors become one line and an exit code."""
 
 import contextlib
+import ctypes
 import resource
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
@@ -13,6 +15,7 @@ from baton.settings import ServeSettings, SettingsError, parse
 
 S = TypeVar("S", bound=ServeSettings)
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 BAD_SETTINGS = 2  # exit code; supervisord's files name it, so that such a process is not started for ever
 
 
@@ -28,6 +31,8 @@ def main(
         settings = parse(settings_class, process, argv, environ)
         logs.configure(process, settings.log_level)
         _allow_many_sockets()
+        if "SUPERVISOR_ENABLED" in environ:
+            _end_with_parent()
         return uvloop.run(run(settings))
     except SettingsError as error:
         sys.stderr.write(f"{process}: {error}\n")
@@ -39,3 +44,9 @@ def _allow_many_sockets() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # some systems name a hard limit that they do not grant
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _end_with_parent() -> None:
+    """Have the kernel tell this process to stop when supervisord dies: nobody else would (Linux; prctl(2))."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -73,6 +73,12 @@ class Supervision:
             raise SupervisionError(f"supervisord did not start: {(done.stderr or done.stdout).strip()}")
         return True
 
+    def retry(self) -> None:
+        """Start the programs again that supervisord has given up on: their cause may have been mended."""
+        for program in self.programs():
+            if program.failed:
+                self._call().supervisor.startProcess(program.name, False)
+
     def running(self) -> bool:
         """Whether supervisord answers."""
         try:

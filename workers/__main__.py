@@ -1,7 +1,9 @@
 """`python -m workers <engine> [flags]`."""
 
+import logging
 import os
 import sys
+import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -38,4 +40,9 @@ def usage(name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ))
+    exit_code = main(sys.argv[1:], os.environ)
+    if threading.active_count() > 1:
+        # A model still loads, for nobody: native code on its thread must not meet the interpreter's clean-up.
+        logging.shutdown()
+        os._exit(exit_code)
+    sys.exit(exit_code)

@@ -178,3 +178,13 @@ def test_models_are_described_by_their_oldest_worker() -> None:
     newer = Hello(B, [Model("m", created=9, context_length=77)], "fake")
     replica.apply(Changed(WorkerView(newer, Status())), 1)
     assert replica.models() == [Model("m", created=5), Model("n", created=5)]
+
+
+def test_a_model_is_listed_once_it_is_loaded() -> None:
+    """Clients choose from the list: a model that still loads is known, but not on it."""
+    replica = Replica(least_load, random.Random(1))
+    hello = Hello("http://a:1", [Model("m")], "fake")
+    replica.apply(Snapshot("e", [WorkerView(hello, Status(State.LOADING))], []), 0.0)
+    assert (replica.models(), replica.registry.knows("m")) == ([], True)
+    replica.apply(Changed(WorkerView(hello, Status())), 0.0)
+    assert [model.name for model in replica.models()] == ["m"]

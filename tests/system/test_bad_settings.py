@@ -42,7 +42,6 @@ def test_an_address_in_use_is_a_bad_setting(processes: Processes) -> None:
     ("what", "flags", "said"),
     [
         ("workers hf", ("--model-path", "{missing}"), "there is no folder {missing}"),
-        ("workers fake", ("--fail-load",), "cannot load the model"),
     ],
 )
 def test_a_model_that_cannot_be_loaded_ends_the_worker(

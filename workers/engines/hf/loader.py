@@ -168,6 +168,8 @@ def attempt(settings: HfSettings, verb: str, act: Callable[[], T]) -> T:
 def is_final(error: Exception) -> bool:
     """Whether the same would happen at the next try; a hub or memory that is out of reach may be back by then."""
     text = str(error).lower()
+    if isinstance(error, OSError) and error.errno is not None:
+        return False
     return any(sign in text for sign in ("trust_remote_code", "recognize this arch", "unrecognized", "safetensors"))
 
 

@@ -109,6 +109,7 @@ class Runner:
                 self._publish(self._step())
             except Exception:  # the thread's outermost loop: it must outlive any mistake in a step
                 log.exception("the engine's bookkeeping failed; all its generations end")
+                self._failures += 1
                 self._drop_all("the engine failed; the worker's log says why")
 
     def _wait(self) -> bool:
